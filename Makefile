@@ -1,0 +1,26 @@
+# Only Python ≥ 3.11 and make are needed; everything else is installed into .venv.
+PYTHON ?= python3
+RUN = .venv/bin/python
+
+.PHONY: demo test lint requirements
+
+demo: .venv/installed  ## the effect in a few minutes: results/demo/
+	$(RUN) main.py
+
+test: .venv/installed  ## the whole test suite
+	$(RUN) -m pytest
+
+lint: .venv/installed
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+.venv/installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+requirements: .venv/installed  ## compile requirements.txt anew from requirements.in
+	$(RUN) -m pip install --quiet pip-tools
+	$(RUN) -m piptools compile --quiet --upgrade --strip-extras --allow-unsafe --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements.txt requirements.in
+	sed -i 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements.txt  # the same pin serves machines with a GPU

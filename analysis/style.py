@@ -1,0 +1,20 @@
+"""How figures look: colours that colour-blind readers and grey printers can tell apart, one place for all."""
+
+# Okabe & Ito's palette. The lightness of the two differs, so they stay apart in grey.
+GROUP_COLORS = {"study_A": "#0072B2", "study_B": "#E69F00", "study_C": "#009E73", "study_D": "#CC79A7", "novel": "#555555"}
+CURRICULUM_COLORS = {"blocked": "#0072B2", "interleaved": "#E69F00", "aligned": "#56B4E9", "misaligned": "#D55E00"}
+SUBSET_LABELS = {"study_A": "study, group A", "study_B": "study, group B", "study_C": "study, group C",
+                 "study_D": "study, group D", "novel": "novel"}  # fmt: skip
+ROTATION_LABELS = {"unrotated": "unrotated\n(rule-like)", "rotated": "rotated"}
+INIT_LABELS = {"metalearned": "ICL + IWL", "random": "IWL only", "loaded": "ICL + IWL"}
+
+RC = {
+    "figure.dpi": 120,
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "pdf.fonttype": 42,
+}

@@ -1,0 +1,289 @@
+"""The command line: one frozen `Config` that says everything about a job. Imports nothing of torch.
+
+A field is a flag: its name, type, published default, bounds and help stand here and nowhere else; what the presets
+make of it stands in presets.py, and rules that join several flags in checks.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import math
+import sys
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import presets
+from inherit import NoBase, find_base
+
+
+class BadInput(Exception):
+    """A wrong flag, value or file: reported as one line on stderr, exit status 2."""
+
+    def __init__(self, flag: str, value: object, right: str):
+        super().__init__(f"{f'--{flag} {value}'.rstrip()}: {right}")
+
+
+def flag(
+    group: str,
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    choices: tuple[str | int, ...] = (),
+    aliases: tuple[str, ...] = (),
+) -> Any:
+    """A field of `Config`. Bounds: low ≤ value ≤ high, above < value. Flags of the group `EXECUTION` say how a job is
+    run, not what it computes: they may differ when a job is resumed."""
+    metadata = {
+        "group": group, "help": help, "low": low, "high": high, "above": above, "choices": choices, "aliases": aliases,
+    }  # fmt: skip
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+EXECUTION, SETUP, DATA, GRID, CATEGORY = "execution", "set-up", "data", "grid task", "category task"
+PROMPT, METALEARNING, FINETUNING, MODEL = "prompt", "metalearning", "finetuning", "model"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every flag as resolved. Defaults are those of the published grid scripts, switches off."""
+
+    # fmt: off
+    preset: str | None = flag(EXECUTION, None, "sizes and settings that go together; unset: the paper's values, switches off", choices=presets.PRESETS)
+    out_dir: str | None = flag(EXECUTION, None, "the job's folder; unset: results/EXPERIMENT/CONDITION/SEEDS", aliases=("out_file",))
+    overwrite: bool = flag(EXECUTION, False, "move what is in the job's folder aside and start anew")
+    resume: bool = flag(EXECUTION, True, "go on where an unfinished job stopped; --no_resume moves it aside and starts anew")
+    dry_run: bool = flag(EXECUTION, False, "check everything, print what would be done and what it costs, and stop")
+    show: int = flag(EXECUTION, 0, "print this many metalearning episodes for people to read, and stop", low=0)
+    use_cuda: bool = flag(EXECUTION, False, "use a GPU; without one say so and go on with the CPU")
+    threads: int | None = flag(EXECUTION, None, "CPU threads; unset: all cores", low=1)
+    save_data_to: str | None = flag(EXECUTION, None, "write the episodes into this folder, one JSON line each")
+    save_vocab: str | None = flag(EXECUTION, None, "write the vocabulary (JSON, token → id)")
+    model_path: str | None = flag(EXECUTION, None, "write the best weights also to MODEL_PATH_run{i}.pt, for the published code")
+    checkpoint_every: float = flag(EXECUTION, 10.0, "minutes between two saved states; a killed job loses no more", low=0)
+
+    experiment: str = flag(SETUP, "icl_iwl", "metalearning and finetuning, or finetuning from random weights", choices=presets.EXPERIMENTS)
+    seed: int = flag(SETUP, 0, "base of every random draw", low=0)
+    n_runs: int = flag(SETUP, 1, "seeds SEED … SEED + N_RUNS - 1, trained as one ensemble", low=1)
+    max_members: int = flag(SETUP, 40, "models trained at once, at most", low=1)
+
+    task: str = flag(DATA, "grid", "which task", choices=("grid", "category"))
+    load_data_from: str | None = flag(DATA, None, "read the episodes from this folder: ours, or one of the published code")
+    load_vocab: str | None = flag(DATA, None, "read the vocabulary, which sets ids and the model's size")
+    n_train: int = flag(DATA, 12000, "metalearning episodes", low=1)
+    n_val: int = flag(DATA, 100, "validation episodes", low=1)
+    n_test: int = flag(DATA, 10, "test episodes of each condition", low=1)
+    n_symbols: int = flag(DATA, 5, "grid: words to draw colours and animals from; category: values of a dimension", low=2)
+    max_len: int = flag(DATA, 200, "positions of the model; a longer sequence is an error", low=1)
+    lm_task: str = flag(DATA, "masked", "where the answer is predicted: at a mask, or one position earlier", choices=("masked", "causal"))
+
+    real_words: bool = flag(GRID, False, "red, dog, … instead of color_0, animal_0, …")
+    n_positions: int = flag(GRID, 1, "symbols in the name of a colour or an animal", low=1)
+    p_flip_xy: float = flag(GRID, 0.5, "probability, per episode, that answers are (y, x)", low=0, high=1)
+    strict_train: bool = flag(GRID, False, "no metalearning episode twice")
+    strict_test: bool = flag(GRID, False, "no metalearning episode in validation or tests, no repeats among them")
+    generate_all: bool = flag(GRID, False, "draw all episodes without replacement")
+
+    n_task_dims: int = flag(CATEGORY, 200, "dimensions", low=2)
+    n_rel_dims: int = flag(CATEGORY, 1, "dimensions that the label depends on", choices=(1, 2))
+    n_labels: int = flag(CATEGORY, 2, "labels in all", low=2)
+    n_labels_per_task: int = flag(CATEGORY, 2, "labels of an episode", choices=(2, 4))
+    n_distractors: int = flag(CATEGORY, 0, "irrelevant dimensions shown with each item", low=0)
+    n_in_context: int = flag(CATEGORY, 32, "study items of an episode", low=4)
+    format: str = flag(CATEGORY, "space", "how an item is written", choices=("space", "comma", "paren", "paren_comma"))
+
+    preface_id: int = flag(PROMPT, 0, "what stands before the items", low=0, high=8)
+    template_id: int = flag(PROMPT, 0, "how an item of the grid task is written", low=0, high=3)
+    sep_id: int = flag(PROMPT, 0, "what stands after each study item", low=0, high=3)
+    test_preface_id: int = flag(PROMPT, 0, "what stands before a query", low=0, high=4)
+
+    pt_rot_cond: str = flag(METALEARNING, "unrotated", "rotation of the metalearning episodes", choices=("unrotated", "rotated"))
+    pt_cond: str = flag(METALEARNING, "blocked", "context curriculum of the metalearning episodes", choices=("aligned", "misaligned", "blocked", "interleaved"))
+    n_epochs: int = flag(METALEARNING, 500, "passes over the metalearning episodes; 0 = no metalearning", low=0)
+    pretrain_bs: int = flag(METALEARNING, 256, "queries per update", low=1)
+    queries_per_episode: int = flag(METALEARNING, 1, "queries that share a context in an update", low=1)
+    pretrain_lr: float = flag(METALEARNING, 1e-3, "Adam's learning rate", above=0)
+    print_every: int = flag(METALEARNING, 500, "updates between two rows of the loss", low=1)
+    test_every: int = flag(METALEARNING, 1000, "updates between two validations", low=1)
+    stop_early: bool = flag(METALEARNING, False, "stop a seed after --patience validations without a new best")
+    patience: int = flag(METALEARNING, 200, "validations in a row that bring no new best", low=1)
+
+    n_blocks: int = flag(FINETUNING, 4, "blocks; 0 = no finetuning", low=0)
+    n_steps_per_block: int = flag(FINETUNING, 1000, "updates in a block; 0 = no finetuning", low=0)
+    finetune_bs: int = flag(FINETUNING, 5, "items per update", low=1)
+    finetune_lr: float = flag(FINETUNING, 1e-4, "Adam's learning rate", above=0)
+    finetune_test_every: int = flag(FINETUNING, 20, "updates between two tests", low=1)
+    test_one_rot_cond: bool = flag(FINETUNING, False, "finetune on the rotation of metalearning only")
+    congruent_only: bool = flag(FINETUNING, False, "only blocked/blocked and interleaved/interleaved curricula")
+    with_iwl_only: bool = flag(FINETUNING, False, "finetune randomly initialised models beside the metalearned ones")
+
+    model_name: str = flag(MODEL, "llama2", "the Llama architecture", choices=("llama2",))
+    load_model_from: str | None = flag(MODEL, None, "start from the weights of a job's folder (and take over its data and model flags), or of a .safetensors or .pt file")
+    base_seed: int | None = flag(MODEL, None, "which seed of that folder; unset: the best validated", low=0)
+    n_layers: int = flag(MODEL, 12, "layers", low=1)
+    n_heads: int = flag(MODEL, 8, "attention heads", low=1)
+    d_model: int = flag(MODEL, 64, "width of the residual stream", low=1)
+    d_ff: int = flag(MODEL, 128, "width of the feed-forward layers", low=1)
+    dropout_p: float = flag(MODEL, 0.1, "accepted and inert, as in the published runs", low=0, high=1)
+    init_scale: float = flag(MODEL, 0.02, "standard deviation of the initial weights", above=0)
+    rope_theta: float = flag(MODEL, 1e4, "base of the rotary position embedding", above=0)
+    adam_beta2: float = flag(MODEL, 0.999, "Adam's second decay rate, in metalearning and finetuning", low=0, high=0.999999)
+    # fmt: on
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(range(self.seed, self.seed + self.n_runs))
+
+    @property
+    def n_finetuning_steps(self) -> int:
+        return self.n_blocks * self.n_steps_per_block
+
+    @property
+    def init(self) -> str:
+        """What finetuning starts from: the `init` column of the results."""
+        if self.n_epochs:
+            return "metalearned"
+        return "loaded" if self.load_model_from else "random"
+
+    def defining_values(self) -> dict[str, Any]:
+        """The flags that decide what the job computes."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["group"] != EXECUTION}
+
+    def execution_values(self) -> dict[str, Any]:
+        """The others, which say how it is run."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["group"] == EXECUTION}
+
+
+def resolve(passed: dict[str, Any]) -> Config:
+    """The configuration of the flags that were passed: they win over the preset, the preset over the paper."""
+    preset = passed.get("preset", None if passed else "demo")
+    inherited = _inherited(passed)
+    passed = {**inherited, **passed}
+    task = passed.get("task", "grid")
+    alone = passed.get("n_epochs") == 0 and "load_model_from" not in passed
+    experiment = passed.get("experiment") or ("iwl_only" if alone else "icl_iwl")
+    values = {**presets.values(preset, task, experiment), **passed}
+    values.update(preset=preset, task=task, experiment=experiment)
+    values["out_dir"] = values.get("out_dir") or _default_folder(Config(**values), passed)
+    return Config(**values)
+
+
+def _inherited(passed: dict[str, Any]) -> dict[str, Any]:
+    """The data, prompt and model flags of the job whose weights are loaded. Raises BadInput for a passed one that
+    contradicts them: the test episodes would not be those that were held out."""
+    if "load_model_from" not in passed:
+        if "base_seed" in passed:
+            raise BadInput("base_seed", passed["base_seed"], "chooses a seed of --load_model_from, which is missing")
+        return {}
+    try:
+        base = find_base(Path(passed["load_model_from"]), passed.get("base_seed"))
+    except NoBase as error:
+        raise BadInput("load_model_from", passed["load_model_from"], str(error)) from None
+    groups = {f.name: f.metadata["group"] for f in dataclasses.fields(Config)}
+    names = [name for name, group in groups.items() if group in (DATA, GRID, CATEGORY, PROMPT, MODEL)]
+    names = [name for name in (*names, "seed", "n_runs") if name not in ("load_model_from", "base_seed") and name in base.flags]
+    for name in names:
+        if name in passed and passed[name] != base.flags[name]:
+            raise BadInput(
+                name, passed[name], f"the base in {passed['load_model_from']} has {base.flags[name]}; leave the flag out"
+            )
+    return {name: base.flags[name] for name in names}
+
+
+def _default_folder(config: Config, passed: dict[str, Any]) -> str:
+    """results/EXPERIMENT/CONDITION/SEEDS; the demo as it stands has the short name."""
+    how_it_is_run = {f.name for f in dataclasses.fields(Config) if f.metadata["group"] == EXECUTION}
+    if config.preset == "demo" and set(passed) <= how_it_is_run:
+        return "results/demo"
+    size = f"{config.preset}_" if config.preset in ("demo", "laptop") else ""
+    condition = f"{config.pt_rot_cond}_{config.pt_cond}" if config.n_epochs else config.init
+    seeds = f"seeds_{config.seeds[0]:02d}" + (f"-{config.seeds[-1]:02d}" if config.n_runs > 1 else "")
+    return f"results/{size}{config.task}_{config.experiment}/{condition}/{seeds}"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> typing.NoReturn:
+        self.exit(2, f"main.py: error: {message} (see main.py --help)\n")
+
+
+def parse(argv: list[str]) -> Config:
+    """The configuration a command line asks for. Raises BadInput, or leaves with status 2, for a wrong one."""
+    parser = _Parser(
+        prog="main.py",
+        description="In-context and in-weight learning in one transformer. Without any flag: --preset demo.",
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
+    )
+    kinds = typing.get_type_hints(Config)
+    groups: dict[str, Any] = {}
+    for field in dataclasses.fields(Config):
+        meta = field.metadata
+        if meta["group"] not in groups:
+            groups[meta["group"]] = parser.add_argument_group(meta["group"])
+        group = groups[meta["group"]]
+        names = [f"--{name}" for name in (field.name, *meta["aliases"])]
+        kind = _plain(kinds[field.name])
+        if kind is bool:
+            group.add_argument(f"--{field.name}", action="store_true", help=meta["help"])
+            group.add_argument(f"--no_{field.name}", action="store_false", dest=field.name, help=argparse.SUPPRESS)
+        else:
+            choices = (
+                f" ({', '.join(map(str, meta['choices']))})"
+                if meta["choices"]
+                else f" [{field.default}]"
+                if field.default is not None
+                else ""
+            )
+            group.add_argument(
+                *names, dest=field.name, type=_reader(field, kind), metavar=kind.__name__, help=meta["help"] + choices
+            )
+    known, unknown = parser.parse_known_args(argv)
+    if unknown:
+        options = list(parser._option_string_actions)
+        near = difflib.get_close_matches(unknown[0].split("=")[0], options, n=1)
+        raise BadInput(unknown[0].lstrip("-"), "", f"there is no such flag{f'; did you mean {near[0]}?' if near else ''}")
+    if "dropout_p" in known:
+        print("main.py: --dropout_p is accepted and does nothing: no dropout acted in the published runs", file=sys.stderr)
+    return resolve(vars(known))
+
+
+def _plain(kind: Any) -> type:
+    """int for int and for int | None."""
+    if isinstance(kind, types.UnionType):
+        kind = next(part for part in typing.get_args(kind) if part is not type(None))
+    return kind
+
+
+def _reader(field: dataclasses.Field, kind: type) -> Any:
+    """Reads and checks a value of one flag."""
+    meta = field.metadata
+
+    def read(text: str) -> Any:
+        words = {int: "a whole number", float: "a number", str: "text"}[kind]
+        try:
+            value = kind(text)
+        except ValueError:
+            raise BadInput(field.name, text, f"must be {words}") from None
+        if isinstance(value, float) and not math.isfinite(value):
+            raise BadInput(field.name, text, "must be a finite number")
+        if meta["choices"] and value not in meta["choices"]:
+            near = difflib.get_close_matches(text, map(str, meta["choices"]), n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise BadInput(field.name, text, f"must be one of {', '.join(map(str, meta['choices']))}{hint}")
+        if meta["low"] is not None and value < meta["low"]:
+            raise BadInput(field.name, text, f"must be at least {meta['low']}")
+        if meta["high"] is not None and value > meta["high"]:
+            raise BadInput(field.name, text, f"must be at most {meta['high']}")
+        if meta["above"] is not None and value <= meta["above"]:
+            raise BadInput(field.name, text, f"must be above {meta['above']}")
+        return value
+
+    return read

@@ -1,0 +1,121 @@
+"""Several models of one shape, trained together: the unit of training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from transformers import LlamaForCausalLM
+
+from models import Weights, answer_logits
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What N members are trained on, or asked: token ids, each member with a context and queries of its own.
+
+    context [N, B, C], queries [N, B, K, L], answers [N, B, K, T]
+    """
+
+    context: Tensor
+    queries: Tensor
+    answers: Tensor
+
+    @classmethod
+    def of_arrays(cls, context: np.ndarray, queries: np.ndarray, answers: np.ndarray, device: torch.device) -> Batch:
+        """The same from numpy arrays of any whole-number type."""
+        return cls(*(torch.from_numpy(np.ascontiguousarray(x)).to(device, torch.long) for x in (context, queries, answers)))
+
+
+class Ensemble:
+    """N members with weights, data and Adam of their own: parameters are stacked on a leading member axis.
+
+    Adam is elementwise and the summed loss has no term that mixes members, so each member's path is what it would be
+    alone. A single member runs without vmap.
+    """
+
+    def __init__(
+        self,
+        model: LlamaForCausalLM,
+        weights: list[Weights],
+        learning_rate: float,
+        beta2: float,
+        causal: bool,
+        device: torch.device,
+    ):
+        self.model, self.causal, self.device = model.to(device), causal, device
+        self.learning_rate, self.beta2 = learning_rate, beta2
+        self._set({name: torch.stack([w[name] for w in weights]) for name in weights[0]})
+
+    def __len__(self) -> int:
+        return len(next(iter(self.parameters.values())))
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Logits at the answers: [N, B, K, T, V]."""
+        n_answer, alone = batch.answers.shape[-1], len(self) == 1
+
+        def one(parameters: Weights, context: Tensor, queries: Tensor) -> Tensor:
+            def forward(**inputs: object) -> object:
+                return functional_call(self.model, parameters, kwargs=inputs)
+
+            return answer_logits(forward, context, queries, n_answer, self.causal, vmapped=not alone)
+
+        if alone:
+            parameters = {name: stacked[0] for name, stacked in self.parameters.items()}
+            return one(parameters, batch.context[0], batch.queries[0])[None]
+        return torch.vmap(one, randomness="different")(self.parameters, batch.context, batch.queries)
+
+    def step(self, batch: Batch) -> Tensor:
+        """One update of every member on the mean loss of its queries; returns the losses before it, [N, B, K]."""
+        self.model.train()
+        logits = self.logits(batch)
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 3), batch.answers.flatten(), reduction="none")
+        loss = loss.view(batch.answers.shape).mean(-1)  # over the tokens of an answer
+        self.optimizer.zero_grad()
+        loss.mean((1, 2)).sum().backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    @torch.no_grad()
+    def correct(self, batch: Batch) -> Tensor:
+        """Whether every token of an answer is the most likely one: [N, B, K]."""
+        self.model.eval()
+        return (self.logits(batch).argmax(-1) == batch.answers).all(-1)
+
+    def weights(self, member: int) -> Weights:
+        """A copy of a member's weights, on the CPU."""
+        return {name: stacked[member].detach().cpu().clone() for name, stacked in self.parameters.items()}
+
+    def keep(self, members: list[int]) -> None:
+        """Go on with some of the members, in the order given; each keeps its weights and its Adam's state."""
+        state = self.state()
+        self.load_state({name: tensor if name == "step" else tensor[members] for name, tensor in state.items()})
+
+    def state(self) -> Weights:
+        """All that training has changed, as named tensors: parameters, Adam's moments, and its count of updates."""
+        state = {"step": torch.zeros(())}
+        for name, parameter in self.parameters.items():
+            state[f"parameter/{name}"] = parameter.detach()
+            for key, value in self.optimizer.state[parameter].items():
+                if key == "step":
+                    state["step"] = value  # one number: all parameters are updated together
+                else:
+                    state[f"{key}/{name}"] = value
+        return state
+
+    def load_state(self, state: Weights) -> None:
+        """Continue exactly where `state` was taken."""
+        state = {name: tensor.to(self.device) for name, tensor in state.items()}
+        self._set({name: state[f"parameter/{name}"] for name in self.parameters})
+        if state["step"] == 0:
+            return
+        for name, parameter in self.parameters.items():
+            moments = {key: state[f"{key}/{name}"].clone() for key in ("exp_avg", "exp_avg_sq")}
+            self.optimizer.state[parameter] = {"step": state["step"].clone(), **moments}
+
+    def _set(self, parameters: Weights) -> None:
+        self.parameters = {name: tensor.detach().to(self.device).clone().requires_grad_() for name, tensor in parameters.items()}
+        self.optimizer = torch.optim.Adam(self.parameters.values(), lr=self.learning_rate, betas=(0.9, self.beta2), fused=True)

@@ -1,0 +1,164 @@
+"""Finetuning: many small, independent problems of one shape, trained together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from data import Encoder, Episodes, finetuning_batch, group_names
+from ensemble import Batch, Ensemble
+from models import Weights
+from pretrain import check_finite
+from tasks import CURRICULA, ROTATIONS
+from test import count_correct
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM
+
+    from config import Config
+    from runs.records import Job
+
+STEP_CURRICULA = ("blocked", "interleaved")
+LOSS_EVERY = 10  # updates that a row of the loss is the mean of
+
+
+@dataclass(frozen=True)
+class Member:
+    """One finetuned model: the first columns of its rows."""
+
+    seed: int
+    init: str
+    rotation: str
+    context_curriculum: str
+    step_curriculum: str
+    episode: int
+
+
+def plan(config: Config) -> list[list[Member]]:
+    """The ensembles that finetuning consists of: all members of a step curriculum share their batch shapes, at most
+    `--max_members` of them are trained at once."""
+    rotations = (config.pt_rot_cond,) if config.test_one_rot_cond else ROTATIONS
+    inits = (config.init, "random") if config.with_iwl_only and config.init != "random" else (config.init,)
+    ensembles = []
+    for step_curriculum in STEP_CURRICULA:
+        contexts = (step_curriculum,) if config.congruent_only else CURRICULA[config.task]
+        members = [
+            Member(seed, init, rotation, context, step_curriculum, episode)
+            for seed in config.seeds
+            for init in inits
+            for rotation in rotations
+            for context in contexts
+            for episode in range(config.n_test)
+        ]
+        ensembles += [members[i : i + config.max_members] for i in range(0, len(members), config.max_members)]
+    return ensembles
+
+
+class Finetuning:
+    """Finetunes one ensemble; every member has one test episode, a fresh Adam, and batches of its own."""
+
+    def __init__(self, config: Config, encoder: Encoder, members: list[Member], ensemble: Ensemble, index: int):
+        self.config, self.members, self.ensemble, self.index = config, members, ensemble, index
+        of_condition: dict[tuple, Episodes] = {}
+        for m in members:
+            condition = (m.seed, "test", m.rotation, m.context_curriculum)
+            if condition not in of_condition:
+                of_condition[condition] = encoder.episodes(*condition, config.n_test)
+        self.episodes = [of_condition[m.seed, "test", m.rotation, m.context_curriculum].one(m.episode) for m in members]
+        self.subsets = self.episodes[0].subsets
+        self.groups = group_names(len(self.subsets) - 1)
+        self.step = 0
+        self.loss_sum = np.zeros(len(members))
+        self.loss_count = 0
+
+    @property
+    def n_steps(self) -> int:
+        return self.config.n_finetuning_steps
+
+    def run(self, recorder: Job) -> None:
+        """From the current step to the end."""
+        if self.step == 0:
+            self._test(recorder, "", "")
+        while self.step < self.n_steps:
+            block, step_in_block = divmod(self.step, self.config.n_steps_per_block)
+            trained = self.groups[block % len(self.groups)] if self.members[0].step_curriculum == "blocked" else "all"
+            self._update(block, step_in_block, trained)
+            at_block_end = step_in_block + 1 == self.config.n_steps_per_block
+            if self.step % LOSS_EVERY == 0 or at_block_end:
+                self._write_losses(recorder, block, trained)
+            if self.step % self.config.finetune_test_every == 0 or at_block_end:
+                self._test(recorder, block, trained)
+            recorder.tick()
+            if recorder.save_due():
+                recorder.save(*self.state())
+
+    def _update(self, block: int, step_in_block: int, trained: str) -> None:
+        chosen = []
+        for m, episode in zip(self.members, self.episodes, strict=True):
+            subset = episode.subset[0]
+            is_trained = subset < len(self.groups) if trained == "all" else subset == self.groups.index(trained)
+            key = (m.seed, "finetuning batches", m.rotation, m.context_curriculum, m.step_curriculum, m.episode, block)
+            chosen.append(finetuning_batch(np.flatnonzero(is_trained), self.config.finetune_bs, step_in_block, *key))
+        parts = [(e.context, e.queries[:, items], e.answers[:, items]) for e, items in zip(self.episodes, chosen, strict=True)]
+        batch = Batch.of_arrays(*map(np.stack, zip(*parts, strict=True)), device=self.ensemble.device)
+        self.loss_sum += self.ensemble.step(batch).double().mean((1, 2)).cpu().numpy()
+        self.loss_count += 1
+        self.step += 1
+
+    def _write_losses(self, recorder: Job, block: int, trained: str) -> None:
+        means = self.loss_sum / self.loss_count
+        check_finite(means.max(), self.step, self.config.finetune_lr, "finetune_lr")
+        recorder.write(
+            "finetune_loss",
+            ((*astuple(m), block, trained, self.step, f"{loss:.6g}") for m, loss in zip(self.members, means, strict=True)),
+        )
+        self.loss_sum, self.loss_count = np.zeros(len(self.members)), 0
+
+    def _test(self, recorder: Job, block: int | str, trained: str) -> None:
+        n_correct, n_queries = (counts[:, 0] for counts in count_correct(self.ensemble, self.episodes))  # [N, S]
+        recorder.write(
+            "finetune_accuracy",
+            (
+                (*astuple(m), block, trained, self.step, 0.0, subset, n_correct[i, s], n_queries[i, s])
+                for i, m in enumerate(self.members)
+                for s, subset in enumerate(self.subsets)
+            ),
+        )
+
+    def state(self) -> tuple[Weights, dict]:
+        """Everything `restore` needs."""
+        losses = {"loss_sum": self.loss_sum.tolist(), "loss_count": self.loss_count}
+        return self.ensemble.state(), {"phase": "finetuning", "ensemble": self.index, "step": self.step, **losses}
+
+    def restore(self, tensors: Weights, state: dict) -> None:
+        """Go on exactly where `state` was taken."""
+        self.ensemble.load_state(tensors)
+        self.step, self.loss_count = state["step"], state["loss_count"]
+        self.loss_sum = np.array(state["loss_sum"])
+
+
+def finetune(
+    config: Config,
+    encoder: Encoder,
+    model: LlamaForCausalLM,
+    weights_of: Callable[[int, str], Weights],
+    recorder: Job,
+    device: torch.device,
+) -> None:
+    """Few-shot test and finetuning of every condition. `weights_of(seed, init)` gives what a member starts from."""
+    ensembles = plan(config)
+    state = recorder.state if recorder.state.get("phase") == "finetuning" else {"ensemble": 0, "step": 0}
+    first = state["ensemble"]
+    done = first * config.n_finetuning_steps + state["step"]
+    recorder.start("finetuning", len(ensembles) * config.n_finetuning_steps, done)
+    for index, members in list(enumerate(ensembles))[first:]:
+        weights = [weights_of(m.seed, m.init) for m in members]
+        ensemble = Ensemble(model, weights, config.finetune_lr, config.adam_beta2, encoder.causal, device)
+        run = Finetuning(config, encoder, members, ensemble, index)
+        if index == first and state["step"]:
+            run.restore(recorder.tensors, state)
+        run.run(recorder)

@@ -1,0 +1,209 @@
+"""Llamas: built from a configuration, initialised from a key, run on a context that several queries share."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM
+
+from streams import stream
+
+if TYPE_CHECKING:
+    from config import Config
+
+Weights = dict[str, Tensor]
+PUBLISHED_PREFIX = "model."  # the published code wraps the Llama in a module of its own
+
+
+def build(**architecture) -> LlamaForCausalLM:
+    """A Llama from the keys of `LlamaConfig`, on the CPU, in fp32. Its weights are to be replaced (see `draw_weights`).
+
+    Raises ValueError for a key that `LlamaConfig` does not know; the class itself would take it and ignore it.
+    """
+    unknown = set(architecture) - {field.name for field in dataclasses.fields(LlamaConfig)}
+    if unknown:
+        raise ValueError(f"LlamaConfig has no {', '.join(sorted(unknown))}")
+    config = LlamaConfig(**architecture, use_cache=False, attn_implementation=ATTENTION)
+    with torch.random.fork_rng(devices=[]):  # the class draws weights of its own; leave no trace of that
+        return LlamaForCausalLM(config)
+
+
+def architecture(config: Config, vocab_size: int) -> dict:
+    """The keys of `LlamaConfig` for the model that the flags describe; what is not named keeps the class's default:
+    SiLU, untied embeddings, no biases, no dropout, as many key-value heads as heads."""
+    return {
+        "vocab_size": vocab_size,
+        "num_hidden_layers": config.n_layers,
+        "num_attention_heads": config.n_heads,
+        "hidden_size": config.d_model,
+        "intermediate_size": config.d_ff,
+        "max_position_embeddings": config.max_len,
+        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
+        "rms_norm_eps": 1e-6,
+        "pad_token_id": 0,
+        "bos_token_id": None,
+        "eos_token_id": None,
+    }
+
+
+def draw_weights(model: LlamaForCausalLM, seed: int, scale: float) -> Weights:
+    """Initial weights of a seed: N(0, scale²) for every matrix, ones for the norms. A function of its arguments."""
+    weights = {}
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 1:
+            weights[name] = torch.ones_like(parameter)
+        else:
+            draws = stream(seed, "weights", name).standard_normal(tuple(parameter.shape), dtype=np.float32)
+            weights[name] = torch.from_numpy(draws * np.float32(scale)).to(parameter.dtype)
+    return weights
+
+
+class ForeignWeights(Exception):
+    """A weight file that cannot be read, or is of another model."""
+
+
+def load_weights(path: Path, model: LlamaForCausalLM) -> Weights:
+    """Weights of a safetensors file, or of a `.pt` file of the published code, in which every name has one more
+    `model.` in front. Raises ForeignWeights if they are not those of a model of this shape, or if the file holds
+    anything but tensors (no code in it is run)."""
+    try:
+        if path.suffix == ".pt":
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            prefix = PUBLISHED_PREFIX if all(name.startswith(PUBLISHED_PREFIX) for name in state) else ""
+            weights = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+        else:
+            weights = safetensors.torch.load_file(path)
+        found = {name: tensor.shape for name, tensor in weights.items()}
+    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, AttributeError, safetensors.SafetensorError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ForeignWeights(f"cannot be read as weights ({reason})") from None
+    wanted = {name: parameter.shape for name, parameter in model.named_parameters()}
+    for name in sorted({*wanted, *found}):
+        if wanted.get(name) != found.get(name):
+            there, here = (tuple(shapes[name]) if name in shapes else "nothing" for shapes in (found, wanted))
+            raise ForeignWeights(f"does not fit the model of the flags: {name} is {there} there, {here} here")
+    return {name: weights[name].to(parameter.dtype) for name, parameter in model.named_parameters()}
+
+
+def published_bytes(weights: Weights) -> bytes:
+    """A `.pt` file with a `state_dict` that the published code can load."""
+    file = io.BytesIO()
+    torch.save({PUBLISHED_PREFIX + name: tensor for name, tensor in weights.items()}, file)
+    return file.getvalue()
+
+
+def answer_logits(
+    forward: Callable[..., object], context: Tensor, queries: Tensor, n_answer: int, causal: bool, vmapped: bool = False
+) -> Tensor:
+    """Logits [B, K, T, V] at the answers of K queries that share a context.
+
+    context [B, C] and queries [B, K, L] are token ids; the answer is the last T = `n_answer` tokens of a query. In
+    masked mode its tokens are predicted where they stand, in causal mode one position earlier. `forward` is a
+    LlamaForCausalLM, or a function that calls one; under vmap pass `vmapped=True`.
+    Each query attends causally to the context and to itself, at positions from C on: the same function as K flat
+    sequences, each of the context and one query.
+    """
+    n_context, (batch, n_queries, length) = context.shape[-1], queries.shape
+    sequence = torch.cat([context, queries.reshape(batch, n_queries * length)], dim=1)  # [B, C + K·L]
+    positions, answers = _layout(n_context, n_queries, length, n_answer, causal, context.device)
+    output = forward(
+        input_ids=sequence,
+        position_ids=positions,
+        # The model would build a causal mask of its own; a 4-D one is handed on as it is, and our attention needs none.
+        attention_mask=torch.zeros((1, 1, 1, 1), device=context.device),
+        logits_to_keep=answers,
+        n_context=n_context,
+        n_queries=n_queries,
+        vmapped=vmapped,
+    )
+    return output.logits.reshape(batch, n_queries, n_answer, -1)
+
+
+def _layout(
+    n_context: int, n_queries: int, length: int, n_answer: int, causal: bool, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Positions [1, C + K·L] of the tokens, and where in the sequence answers are predicted [K·T]."""
+    own = torch.arange(n_context, n_context + length, device=device)
+    positions = torch.cat([torch.arange(n_context, device=device), own.repeat(n_queries)])[None]
+    starts = n_context + length * torch.arange(n_queries, device=device)
+    offsets = torch.arange(length - n_answer, length, device=device) - int(causal)
+    return positions, (starts[:, None] + offsets).flatten()
+
+
+def shared_context_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    n_context: int,
+    n_queries: int,
+    vmapped: bool,
+    **_: object,
+) -> tuple[Tensor, None]:
+    """Attention of a context and of K queries that see it but not each other, without the (K·L)² scores between queries.
+
+    query, key, value: [B, H, C + K·L, D] in the layout of `answer_logits`. Returns [B, C + K·L, H, D].
+    """
+    batch, n_heads, total, width = query.shape
+    attend = _FusedUnderVmap.apply if vmapped else _fused
+    query = query * scaling
+    if n_queries == 1:  # one flat sequence
+        return attend(query, key, value).transpose(1, 2), None
+
+    def split(x: Tensor) -> tuple[Tensor, Tensor]:
+        return x[:, :, :n_context], x[:, :, n_context:]
+
+    (q_context, q_own), (k_context, k_own), (v_context, v_own) = split(query), split(key), split(value)
+    out_context = attend(q_context, k_context, v_context)
+
+    length = (total - n_context) // n_queries
+    per_query = (batch, n_heads, n_queries, length, width)
+    future = torch.full((length, length), torch.finfo(query.dtype).min, dtype=query.dtype, device=query.device).triu(1)
+    own = q_own.reshape(per_query) @ k_own.reshape(per_query).transpose(3, 4) + future  # [B, H, K, L, L]
+    to_context = q_own @ k_context.transpose(2, 3)  # [B, H, K·L, C]
+    scores = torch.cat([to_context, own.reshape(batch, n_heads, n_queries * length, length)], dim=3)
+    weights = scores.softmax(-1)
+    weights_own = weights[..., n_context:].reshape(batch, n_heads, n_queries, length, length)
+    out_own = weights[..., :n_context] @ v_context + (weights_own @ v_own.reshape(per_query)).reshape(q_own.shape)
+
+    return torch.cat([out_context, out_own], dim=2).transpose(1, 2), None
+
+
+def _fused(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Causal attention of scaled queries, [B, H, S, D] each, by torch's fused kernel, which never holds the S² scores."""
+    return torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True, scale=1.0)
+
+
+class _FusedUnderVmap(torch.autograd.Function):
+    """The same for members under vmap, for which the kernel has no rule: they become part of the batch.
+
+    Only the rule is ever run; what it does is recorded by autograd as it stands.
+    """
+
+    @staticmethod
+    def forward(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return _fused(query, key, value)
+
+    @staticmethod
+    def setup_context(ctx: object, inputs: tuple, output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def vmap(info: object, in_dims: tuple[int, ...], *operands: Tensor) -> tuple[Tensor, int]:
+        stacked = [x.movedim(dim, 0) for x, dim in zip(operands, in_dims, strict=True)]  # [N, B, H, S, D]
+        return _fused(*(x.flatten(0, 1) for x in stacked)).unflatten(0, stacked[0].shape[:2]), 0
+
+
+ATTENTION = "shared_context"
+AttentionInterface.register(ATTENTION, shared_context_attention)

@@ -1,0 +1,68 @@
+"""What `--preset`, `--task` and `--experiment` make of the flags that were not passed.
+
+`Config`'s own defaults are the published grid settings with every switch off. On them lie the paper's values for the
+task, then the preset's, then the experiment's.
+"""
+
+from typing import Any
+
+PRESETS = ("demo", "laptop", "paper")
+EXPERIMENTS = ("icl_iwl", "iwl_only")
+
+# The paper's values that are no switches: they hold without a preset as well.
+PAPER_VALUES: dict[str, dict[str, Any]] = {
+    "grid": {},
+    "category": {
+        "n_symbols": 8,
+        "max_len": 320,
+        "n_layers": 4,
+        "n_epochs": 20,
+        "pretrain_lr": 1e-4,
+        "finetune_lr": 1e-5,
+        "finetune_bs": 32,
+    },
+}
+
+# Smaller models, and batches of many episodes with few queries each: with them in-context learning appears after fewer
+# updates on the grid.
+_SMALL = {
+    "n_layers": 4,
+    "n_heads": 4,
+    "rope_theta": 100.0,
+    "init_scale": 0.1,
+    "adam_beta2": 0.98,
+    "pretrain_lr": 1e-3,
+    "print_every": 50,
+    "test_every": 50,
+    "congruent_only": True,
+    "with_iwl_only": True,
+    "finetune_lr": 1e-3,
+}
+_SMALL_GRID = {**_SMALL, "real_words": True, "generate_all": True, "queries_per_episode": 5, "pretrain_bs": 500}
+_SMALL_CATEGORY = {**_SMALL, "n_task_dims": 100, "queries_per_episode": 16, "pretrain_bs": 512, "finetune_bs": 32}
+
+PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
+    "paper": {
+        "grid": {"seed": 1, "n_runs": 10, "real_words": True, "generate_all": True, "stop_early": True},
+        "category": {"seed": 1, "n_runs": 10},
+    },
+    "laptop": {
+        "grid": {**_SMALL_GRID, "n_train": 12000, "n_epochs": 5, "n_val": 100, "n_test": 10, "n_steps_per_block": 200},
+        "category": {**_SMALL_CATEGORY, "n_train": 8000, "n_epochs": 4, "n_val": 100, "n_test": 10, "n_steps_per_block": 200},
+    },
+    "demo": {
+        "grid": {**_SMALL_GRID, "n_train": 8000, "n_epochs": 1, "n_val": 40, "n_test": 5, "n_steps_per_block": 100},
+        "category": {**_SMALL_CATEGORY, "n_train": 2400, "n_epochs": 1, "n_val": 40, "n_test": 5, "n_steps_per_block": 50},
+    },
+}
+
+EXPERIMENT_VALUES: dict[str, dict[str, Any]] = {
+    "icl_iwl": {},
+    "iwl_only": {"n_epochs": 0, "with_iwl_only": False},
+}
+
+
+def values(preset: str | None, task: str, experiment: str) -> dict[str, Any]:
+    """The values of flags that were not passed, where they differ from `Config`'s defaults."""
+    of_preset = PRESET_VALUES[preset][task] if preset else {}
+    return {**PAPER_VALUES[task], **of_preset, **EXPERIMENT_VALUES[experiment]}

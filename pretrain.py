@@ -1,0 +1,206 @@
+"""Metalearning: one loop over many episodes, for all seeds of a job together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+import models
+from data import Encoder, groups_per_batch, metalearning_groups, n_batches
+from ensemble import Batch, Ensemble
+from test import count_correct
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM
+
+    from config import Config
+    from runs.records import Job
+
+
+@dataclass
+class SeedProgress:
+    """What the loop remembers of a seed, beside its weights."""
+
+    seed: int
+    best: int = -1  # novel validation queries answered rightly by the kept model
+    stale: int = 0  # validations in a row without a new best
+    loss_sum: list[float] = field(default_factory=list)  # by subset, since the last row
+    loss_count: list[int] = field(default_factory=list)
+
+
+class DivergedError(Exception):
+    """A loss that is not finite."""
+
+
+def check_finite(loss: float, step: int, learning_rate: float, flag: str) -> None:
+    if not np.isfinite(loss):
+        raise DivergedError(f"the loss is {loss} at step {step}, with --{flag} {learning_rate}; try a smaller one")
+
+
+class Metalearning:
+    """Metalearns a chunk of seeds as one ensemble; `kept` holds the best-validated weights of each."""
+
+    def __init__(
+        self,
+        config: Config,
+        encoder: Encoder,
+        model: LlamaForCausalLM,
+        first_weights: Callable[[int], models.Weights],
+        seeds: list[int],
+        device: torch.device,
+    ):
+        self.config = config
+        condition = (config.pt_rot_cond, config.pt_cond)
+        n_train, n_val = (encoder.n_episodes(split) for split in ("metalearning", "validation"))
+        self.validation = {seed: encoder.episodes(seed, "validation", *condition, n_val) for seed in seeds}
+        self.episodes = {seed: encoder.episodes(seed, "metalearning", *condition, n_train) for seed in seeds if config.n_epochs}
+        self.subsets = self.validation[seeds[0]].subsets
+        self.sizes = (n_train, self.validation[seeds[0]].queries.shape[1], config.queries_per_episode)
+        self.per_epoch = max(1, n_batches(config, *self.sizes[:2]))
+        self.n_steps = config.n_epochs * self.per_epoch
+        weights = [first_weights(seed) for seed in seeds]
+        self.ensemble = Ensemble(model, weights, config.pretrain_lr, config.adam_beta2, encoder.causal, device)
+        self.step = 0
+        self.active = [SeedProgress(seed) for seed in seeds]
+        self.kept = dict(zip(seeds, weights, strict=True))
+        self.latest: dict[str, float] = {}  # mean loss and accuracy, for people to watch
+        self._clear_losses(self.active)
+        self._order: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._epoch = -1
+
+    def run(self, recorder: Job, chunk: int) -> None:
+        """From the current step to the end, or until every seed has stopped early."""
+        recorder.start("metalearning", self.n_steps, self.step)
+        if self.step == 0:
+            self._validate(recorder)
+        while self.step < self.n_steps and self.active:
+            self._update()
+            at_epoch_end = self.step % self.per_epoch == 0
+            if self.step % self.config.print_every == 0 or at_epoch_end:
+                self._write_losses(recorder, self.active)
+            if self.step % self.config.test_every == 0 or at_epoch_end:
+                self._validate(recorder)
+            recorder.tick(", ".join(f"{what} {value:.3f}" for what, value in self.latest.items()))
+            if recorder.save_due():
+                recorder.save(*self.state(chunk))
+
+    def _update(self) -> None:
+        epoch, batch = divmod(self.step, self.per_epoch)
+        if epoch != self._epoch:
+            self._order = {s.seed: metalearning_groups(s.seed, epoch, *self.sizes) for s in self.active}
+            self._epoch = epoch
+        size = groups_per_batch(self.config)
+        parts = []  # per member: context [B, C], queries [B, K, L], answers [B, K, T], subset [B, K]
+        for s in self.active:
+            episode, queries = (part[batch * size : (batch + 1) * size] for part in self._order[s.seed])
+            data, row = self.episodes[s.seed], episode[:, None]
+            parts.append((data.context[episode], data.queries[row, queries], data.answers[row, queries], data.subset[row, queries]))
+        context, queries, answers, subset = map(np.stack, zip(*parts, strict=True))
+        losses = self.ensemble.step(Batch.of_arrays(context, queries, answers, self.ensemble.device)).double().cpu().numpy()
+        self.step += 1
+        for s, loss, of in zip(self.active, losses, subset, strict=True):
+            check_finite(loss.mean(), self.step, self.config.pretrain_lr, "pretrain_lr")
+            s.loss_sum = (np.array(s.loss_sum) + np.bincount(of.ravel(), loss.ravel(), len(self.subsets))).tolist()
+            s.loss_count = (np.array(s.loss_count) + np.bincount(of.ravel(), minlength=len(self.subsets))).tolist()
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the last update was of, from 1; 0 before any."""
+        return -(-self.step // self.per_epoch)
+
+    def _clear_losses(self, of: list[SeedProgress]) -> None:
+        for s in of:
+            s.loss_sum, s.loss_count = [0.0] * len(self.subsets), [0] * len(self.subsets)
+
+    def _write_losses(self, recorder: Job, of: list[SeedProgress]) -> None:
+        """The mean training loss of each subset since the last row."""
+        recorder.write(
+            "pretrain_loss",
+            (
+                (s.seed, self.step, self.epoch, subset, f"{s.loss_sum[i] / s.loss_count[i]:.6g}")
+                for s in of
+                for i, subset in enumerate(self.subsets)
+                if s.loss_count[i]
+            ),
+        )
+        count = sum(sum(s.loss_count) for s in of)
+        if count:
+            self.latest["loss"] = sum(sum(s.loss_sum) for s in of) / count
+        self._clear_losses(of)
+
+    def _validate(self, recorder: Job) -> None:
+        """Test the active seeds, keep the weights of those with a new best, let go of those out of patience."""
+        n_correct, n_queries = count_correct(self.ensemble, [self.validation[s.seed] for s in self.active])
+        n_correct, n_queries = n_correct.sum(1), n_queries.sum(1)  # [N, S]
+        novel = self.subsets.index("novel")
+        for member, s in enumerate(self.active):
+            is_best = int(n_correct[member, novel]) > s.best
+            s.best = max(s.best, int(n_correct[member, novel]))
+            s.stale = 0 if is_best else s.stale + 1
+            if is_best:
+                self.kept[s.seed] = self.ensemble.weights(member)
+            recorder.write(
+                "pretrain_accuracy",
+                (
+                    (s.seed, self.step, self.epoch, subset, n_correct[member, i], n_queries[member, i], int(is_best))
+                    for i, subset in enumerate(self.subsets)
+                ),
+            )
+        self._stop_early(recorder)
+        self.latest["novel"] = float((n_correct / n_queries)[:, novel].mean())
+
+    def _stop_early(self, recorder: Job) -> None:
+        if not self.config.stop_early:
+            return
+        going_on = [member for member, s in enumerate(self.active) if s.stale < self.config.patience]
+        stopped = [s for s in self.active if s.stale >= self.config.patience]
+        self._write_losses(recorder, stopped)
+        if stopped and going_on:
+            self.ensemble.keep(going_on)
+        self.active = [self.active[member] for member in going_on]
+
+    def state(self, chunk: int) -> tuple[models.Weights, dict]:
+        """Everything `restore` needs."""
+        tensors = {f"ensemble/{name}": tensor for name, tensor in self.ensemble.state().items()}
+        for seed, weights in self.kept.items():
+            tensors.update({f"kept/{seed}/{name}": tensor for name, tensor in weights.items()})
+        return tensors, {"phase": "metalearning", "chunk": chunk, "step": self.step, "active": [asdict(s) for s in self.active]}
+
+    def restore(self, tensors: models.Weights, state: dict) -> None:
+        """Go on exactly where `state` was taken."""
+        self.step = state["step"]
+        self.active = [SeedProgress(**s) for s in state["active"]]
+        of_ensemble = {n.removeprefix("ensemble/"): t for n, t in tensors.items() if n.startswith("ensemble/")}
+        self.ensemble.load_state(of_ensemble)
+        for seed, weights in self.kept.items():
+            self.kept[seed] = {name: tensors[f"kept/{seed}/{name}"] for name in weights}
+
+
+def metalearn(
+    config: Config,
+    encoder: Encoder,
+    model: LlamaForCausalLM,
+    first_weights: Callable[[int], models.Weights],
+    recorder: Job,
+    device: torch.device,
+) -> None:
+    """Metalearn all seeds, `--max_members` at a time, and leave `best_seedN.safetensors` for each.
+
+    `first_weights(seed)` gives the weights that a seed starts from.
+    """
+    seeds = list(config.seeds)
+    state = recorder.state
+    first = state.get("chunk", 0)
+    for chunk, start in list(enumerate(range(0, len(seeds), config.max_members)))[first:]:
+        run = Metalearning(config, encoder, model, first_weights, seeds[start : start + config.max_members], device)
+        if state.get("phase") == "metalearning":
+            run.restore(recorder.tensors, state)
+            state = {}
+        run.run(recorder, chunk)
+        for seed, weights in run.kept.items():
+            recorder.write_weights(f"best_seed{seed}.safetensors", weights)
+        recorder.save({}, {"phase": "between chunks", "chunk": chunk + 1})

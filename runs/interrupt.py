@@ -1,0 +1,67 @@
+"""Signals that ask a job to stop, and the word about where it is."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from datetime import timedelta
+
+from tqdm import tqdm
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class Interrupted(Exception):
+    """A signal came, and the state is saved: exit status 75."""
+
+
+class StopFlag:
+    """Set by the first signal that asks to stop, once `listen` was called; a second Ctrl-C stops at once, losing what
+    was not saved."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+
+    def listen(self) -> StopFlag:
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._set)
+        return self
+
+    def _set(self, number: int, _frame: object) -> None:
+        if self.signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = signal.Signals(number)
+
+
+class Progress:
+    """How far one phase is: a bar on a terminal, elsewhere a plain line every `every` seconds."""
+
+    def __init__(self, phase: str, total: int, done: int = 0, every: float = 30.0):
+        self.phase, self.total, self.done, self.every = phase, total, done, every
+        self._started, self._at_start, self._last_line = time.monotonic(), done, time.monotonic()
+        self._bar = tqdm(total=total, initial=done, desc=phase, unit="step", dynamic_ncols=True) if sys.stderr.isatty() else None
+        self._info = ""
+
+    def update(self, info: str = "") -> None:
+        """One step more; `info` stays until there is a new one."""
+        self.done += 1
+        self._info = info or self._info
+        if self._bar is not None:
+            if info:
+                self._bar.set_postfix_str(info, refresh=False)
+            self._bar.update()
+        elif time.monotonic() - self._last_line >= self.every or self.done == self.total:
+            self._last_line = time.monotonic()
+            left = timedelta(seconds=round(self.seconds_left()))
+            ending = f", {self._info}" if self._info else ""
+            print(f"{self.phase}: {self.done}/{self.total} steps, {left} left{ending}", file=sys.stderr, flush=True)
+
+    def seconds_left(self) -> float:
+        """At the pace so far; 0 before there is one."""
+        steps = self.done - self._at_start
+        return (time.monotonic() - self._started) / steps * (self.total - self.done) if steps else 0.0
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()

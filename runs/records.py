@@ -1,0 +1,128 @@
+"""A job's folder: its configuration, CSV tables, saved states and progress."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from torch import Tensor
+
+from runs import checkpoint
+from runs.interrupt import Interrupted, Progress, StopFlag
+
+_EPISODE = ("seed", "init", "rotation", "context_curriculum", "step_curriculum", "episode", "block", "trained_group", "step")
+TABLES = {
+    "pretrain_loss": ("seed", "step", "epoch", "subset", "loss"),
+    "pretrain_accuracy": ("seed", "step", "epoch", "subset", "n_correct", "n_queries", "is_best"),
+    "finetune_accuracy": (*_EPISODE, "test_level", "subset", "n_correct", "n_queries"),
+    "finetune_loss": (*_EPISODE, "loss"),
+}
+HEARTBEAT_SECONDS = 10.0
+
+
+class Job:
+    """A folder that an unfinished job writes to (see `runs.folder.claim`); what was saved there is gone on from.
+
+    flags: what decides the job's numbers. execution, environment: what is recorded beside (flags that say how it is
+    run; versions, threads, …). `tensors` and `state` are what was saved last, or empty. Raises Damaged if nothing of
+    what was saved can be read.
+    """
+
+    def __init__(
+        self, folder: Path, flags: dict, execution: dict, environment: dict, save_minutes: float, stop: StopFlag | None = None
+    ):
+        self.folder, self.checkpoints = folder, folder / "checkpoints"
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        if not (folder / "config.json").exists():
+            checkpoint.write_json(folder / "config.json", {"flags": flags, "execution": execution, "environment": environment})
+        self.tensors: dict[str, Tensor] = {}
+        self.state: checkpoint.State = {}
+        self._generation = 0
+        saved = checkpoint.load(self.checkpoints)
+        if saved:
+            self._generation, self.tensors, self.state = saved
+        lengths = self.state.pop("csv_bytes", {})
+        self._files = {table: self._open_table(table, lengths.get(table, 0)) for table in TABLES}
+        self._save_seconds, self._last_save = save_minutes * 60, time.monotonic()
+        self._stop = stop or StopFlag()
+        self._progress: Progress | None = None
+        self._last_heartbeat = 0.0
+
+    def _open_table(self, table: str, length: int) -> io.TextIOWrapper:
+        """The table's file, cut to the bytes it had when the state was saved, ready for more rows."""
+        path = self.folder / f"{table}.csv"
+        if length > (path.stat().st_size if path.exists() else 0):
+            raise checkpoint.Damaged(f"{path} is shorter than when the state was saved; pass --no_resume to start anew")
+        file = open(path, "a", encoding="utf-8", newline="")  # noqa: SIM115 (closed by close)
+        file.truncate(length)
+        if length == 0:
+            file.write(",".join(TABLES[table]) + "\n")
+        return file
+
+    def write(self, table: str, rows: Iterable[tuple]) -> None:
+        """Append rows, in the order of the table's columns; they can be read at once."""
+        csv.writer(self._files[table], lineterminator="\n").writerows(rows)
+        self._files[table].flush()
+
+    def write_weights(self, name: str, weights: dict[str, Tensor]) -> None:
+        checkpoint.write_weights(self.checkpoints / name, weights)
+
+    def write_json(self, name: str, content: object) -> None:
+        checkpoint.write_json(self.folder / name, content)
+
+    def start(self, phase: str, total: int, done: int) -> None:
+        """A phase of `total` steps begins, or goes on after `done` of them."""
+        self._progress = Progress(phase, total, done)
+        self._report()
+
+    def tick(self, info: str = "") -> None:
+        """One step of the phase is done."""
+        self._progress.update(info)
+        if time.monotonic() - self._last_heartbeat >= HEARTBEAT_SECONDS:
+            self._report()
+
+    def _report(self, last_error: str | None = None) -> None:
+        self._last_heartbeat = time.monotonic()
+        p = self._progress
+        where = {"phase": p.phase, "step": p.done, "n_steps": p.total, "seconds_left": round(p.seconds_left())} if p else {}
+        self.write_json("progress.json", {**where, "last_error": last_error, "heartbeat": time.time(), "pid": os.getpid()})
+
+    def save_due(self) -> bool:
+        """Whether it is time to save, or a signal asks for it."""
+        return self._stop.signal is not None or time.monotonic() - self._last_save >= self._save_seconds
+
+    def save(self, tensors: dict[str, Tensor], state: checkpoint.State) -> None:
+        """Save all that is needed to go on from here. Raises Interrupted if a signal asked to stop."""
+        lengths = {}
+        for table, file in self._files.items():
+            file.flush()
+            os.fsync(file.fileno())
+            lengths[table] = os.fstat(file.fileno()).st_size
+        self._generation += 1
+        checkpoint.save(self.checkpoints, self._generation, tensors, {**state, "csv_bytes": lengths})
+        self._last_save = time.monotonic()
+        if self._stop.signal is not None:
+            self._report()
+            raise Interrupted(self._stop.signal.name)
+
+    def finish(self, summary: dict) -> None:
+        """The job is done: from now on it is only read."""
+        self.close()
+        self._report()
+        self.write_json("summary.json", summary)
+        checkpoint.discard(self.checkpoints)
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Close the files; with an error, note it where status can read it, if that is still possible."""
+        if self._progress:
+            self._progress.close()
+        with contextlib.suppress(OSError) if error else contextlib.nullcontext():
+            for file in self._files.values():
+                file.close()
+            if error is not None:
+                self._report(f"{type(error).__name__}: {error}")

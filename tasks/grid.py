@@ -1,0 +1,163 @@
+"""The grid (compositional) task: five colours lie along x, five animals along y; a coloured animal's place is the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import perm
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import prompts
+from streams import stream
+from tasks import CURRICULA, ROTATIONS, Items, check_split
+
+if TYPE_CHECKING:
+    from config import Config
+
+SIDE = 5  # colours, and animals, of an episode
+CENTRE = SIDE // 2
+
+
+class GridTask:
+    """Items of the grid task. Groups: A = the first 5 study positions of the context, B = the last 4."""
+
+    curricula = CURRICULA["grid"]
+    n_study, n_items, n_groups = 9, 25, 2
+    plane = 2 * SIDE - 1
+
+    def __init__(self, config: Config):
+        self.n_symbols, self.n_positions = config.n_symbols, config.n_positions
+        self.p_flip_xy = config.p_flip_xy
+        # Drawing without replacement is what both strict flags together ask for.
+        self.strict_train = config.strict_train or config.generate_all
+        self.strict_test = config.strict_test or config.generate_all
+        self.n_train, self.n_val, self.n_test = config.n_train, config.n_val, config.n_test
+        template = prompts.tokens(prompts.GRID_TEMPLATES[config.template_id])
+        if config.real_words:
+            colors, animals = prompts.COLORS[: self.n_symbols], prompts.ANIMALS[: self.n_symbols]
+        else:
+            colors, animals = ([f"{kind}_{i}" for i in range(self.n_symbols)] for kind in ("color", "animal"))
+        marks = [word for word in template if not word.startswith("<")]
+        digits = [str(i) for i in range(self.plane)]
+        self.words = tuple(dict.fromkeys([*colors, *animals, *marks, *digits]))
+        self._template = template
+        self._names: dict[int, np.ndarray] = {}
+
+    def n_namings(self) -> int:
+        """In how many ways an episode's colours and animals can be named, their order counting."""
+        return perm(perm(self.n_symbols, self.n_positions), SIDE) ** 2
+
+    def draw(self, seed: int, split: str, rotation: str, curriculum: str, n: int) -> Items:
+        """The first n episodes of a condition; see `Items` and science.md's rules in the functions below."""
+        check_split(split, rotation, curriculum, self.curricula)
+        names = self._episode_names(seed, split, rotation, curriculum, n)  # [E, 2, 5, n_positions]
+        cells = np.empty((n, self.n_items, 2), dtype=np.int32)  # (x, y) of colour and animal
+        flipped = np.empty(n, dtype=bool)
+        for i in range(n):
+            rng = stream(seed, "grid", split, rotation, curriculum, i)
+            flipped[i] = rng.random() < self.p_flip_xy
+            cells[i] = item_order(rng, curriculum)
+        place = locations(cells, flipped, rotated=rotation == "rotated")
+        group = np.full((n, self.n_items), -1, dtype=np.int8)
+        group[:, :SIDE], group[:, SIDE : self.n_study] = 0, 1
+        first_digit = self.words.index("0")
+        return Items(self._cues(names, cells), place + first_digit, group, place, self.n_study)
+
+    def _cues(self, names: np.ndarray, cells: np.ndarray) -> np.ndarray:
+        """The template filled in: [E, 25, W] indices into `words`."""
+        episode = np.arange(len(cells))[:, None]
+        slots = []
+        for word in self._template:
+            if word in ("<color>", "<animal>"):
+                axis = ("<color>", "<animal>").index(word)
+                slots.append(names[episode, axis, cells[:, :, axis]] + axis * self.n_symbols)
+            else:
+                slots.append(np.full((*cells.shape[:2], 1), self.words.index(word)))
+        return np.concatenate(slots, axis=2).astype(np.int32)
+
+    def _episode_names(self, seed: int, split: str, rotation: str, curriculum: str, n: int) -> np.ndarray:
+        """Rows of the seed's table of names: tests (8 conditions), validation, metalearning, in this order, so that
+        the number of metalearning episodes changes no test."""
+        if seed not in self._names:
+            self._names[seed] = self._allot_names(seed)
+        n_conditions = len(ROTATIONS) * len(self.curricula)
+        condition = ROTATIONS.index(rotation) * len(self.curricula) + self.curricula.index(curriculum)
+        start, size = {
+            "test": (condition * self.n_test, self.n_test),
+            "validation": (n_conditions * self.n_test, self.n_val),
+            "metalearning": (n_conditions * self.n_test + self.n_val, self.n_train),
+        }[split]
+        if n > size:
+            raise ValueError(f"{n} {split} episodes asked for, {size} declared")
+        return self._names[seed][start : start + n]
+
+    def _allot_names(self, seed: int) -> np.ndarray:
+        n_held_out = len(ROTATIONS) * len(self.curricula) * self.n_test + self.n_val
+        used: set[bytes] = set()
+        held_out = self._first_rows(seed, "held out", n_held_out, used, distinct=self.strict_test)
+        if not self.strict_test:
+            used.clear()
+        metalearning = self._first_rows(seed, "metalearning", self.n_train, used, distinct=self.strict_train)
+        return np.concatenate([held_out, metalearning])
+
+    def _first_rows(self, seed: int, part: str, n: int, used: set[bytes], distinct: bool) -> np.ndarray:
+        """The first n of an endless stream of namings that are not in `used`; with `distinct` none comes twice."""
+        rows = np.empty((n, 2, SIDE, self.n_positions), dtype=np.int32)
+        count = 0
+        namings = self._namings(seed, part)
+        while count < n:
+            row = next(namings)
+            key = row.tobytes()
+            if key in used:
+                continue
+            if distinct:
+                used.add(key)
+            rows[count] = row
+            count += 1
+        return rows
+
+    def _namings(self, seed: int, part: str) -> Iterator[np.ndarray]:
+        """Independent uniform choices of five different names for the colours and five for the animals, in order."""
+        rng = stream(seed, "grid names", part)
+        while True:
+            if self.n_positions == 1:
+                rows = rng.random((1024, 2, self.n_symbols)).argsort(-1)[..., :SIDE, None]
+            else:
+                rows = rng.random((1024, 2, SIDE, self.n_symbols)).argsort(-1)[..., : self.n_positions]
+                numbers = np.sort((rows * self.n_symbols ** np.arange(self.n_positions)).sum(-1), axis=-1)
+                rows = rows[(numbers[..., 1:] != numbers[..., :-1]).all((1, 2))]
+            yield from rows.astype(np.int32)
+
+
+def item_order(rng: np.random.Generator, curriculum: str) -> np.ndarray:
+    """The 25 cells (x, y) of an episode, [25, 2]: nine study cells in the order of the context, then the novel ones.
+
+    blocked: one column's four others, the crossing, one row's four others; which arm comes first, and the crossing,
+    at random. aligned: the same through the centre. misaligned: the two diagonals, the centre between them.
+    interleaved: the cells of blocked, shuffled throughout.
+    """
+    x, y = (CENTRE, CENTRE) if curriculum in ("aligned", "misaligned") else rng.integers(SIDE, size=2)
+    if curriculum == "misaligned":
+        arms = [[(i, i) for i in range(SIDE)], [(i, SIDE - 1 - i) for i in range(SIDE)]]
+    else:
+        arms = [[(x, i) for i in range(SIDE)], [(i, y) for i in range(SIDE)]]
+    first, second = ([cell for cell in arm if cell != (x, y)] for arm in arms)
+    if rng.random() < 0.5:
+        first, second = second, first
+    study = np.array([*rng.permutation(first), (x, y), *rng.permutation(second)])
+    if curriculum == "interleaved":
+        study = rng.permutation(study)
+    is_novel = np.ones(SIDE * SIDE, dtype=bool)
+    is_novel[study[:, 0] * SIDE + study[:, 1]] = False
+    novel = rng.permutation(np.flatnonzero(is_novel))
+    return np.concatenate([study, np.stack([novel // SIDE, novel % SIDE], axis=1)])
+
+
+def locations(cells: np.ndarray, flipped: np.ndarray, rotated: bool) -> np.ndarray:
+    """The answers [E, I, 2] to cells [E, I, 2]: (x, y), or (y, x) in flipped [E] episodes, then turned by 45°."""
+    place = np.where(flipped[:, None, None], cells[..., ::-1], cells)
+    if rotated:
+        x, y = place[..., 0], place[..., 1]
+        place = np.stack([x + y, y - x + SIDE - 1], axis=-1)
+    return place.astype(np.int32)

@@ -1,0 +1,54 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import models
+from config import Config, parse
+from data import Encoder
+from tasks import make_task
+
+torch.set_num_threads(1)  # tests run side by side
+
+ROOT = Path(__file__).parent.parent
+
+# A job of a few seconds: small, but with every phase, several members and short last batches.
+_SMALL = (
+    "--n_layers 2 --n_heads 2 --d_model 16 --d_ff 16 --n_train 24 --n_val 4 --n_test 2 --n_epochs 3 --pretrain_lr 0.01 "
+    "--test_every 7 --print_every 5 --n_blocks 2 --n_steps_per_block 13 --finetune_test_every 5 --max_members 6 --threads 1"
+)
+TINY = {
+    "grid": f"--task grid {_SMALL} --queries_per_episode 5 --pretrain_bs 55",
+    "category": f"--task category {_SMALL} --queries_per_episode 4 --pretrain_bs 40 --finetune_bs 3 "
+    "--n_task_dims 20 --n_symbols 4 --n_in_context 8",
+}
+
+
+def configured(flags: str) -> Config:
+    return parse(flags.split())
+
+
+def encoded(flags: str) -> Encoder:
+    config = configured(flags)
+    return Encoder(config, make_task(config))
+
+
+def built(config: Config, encoder: Encoder):
+    """The model of a job, on the CPU."""
+    return models.build(**models.architecture(config, encoder.vocab_size))
+
+
+def run_main(*flags: str, **kwargs) -> subprocess.CompletedProcess:
+    """The real program, in a process of its own."""
+    return subprocess.run([sys.executable, str(ROOT / "main.py"), *flags], capture_output=True, text=True, **kwargs)
+
+
+@pytest.fixture(scope="session", params=["grid", "category"])
+def finished_job(request, tmp_path_factory):
+    """The task and folder of a tiny job that ran undisturbed."""
+    folder = tmp_path_factory.mktemp(request.param) / "job"
+    done = run_main(*TINY[request.param].split(), "--n_runs", "2", "--out_dir", str(folder))
+    assert done.returncode == 0, done.stderr
+    return request.param, folder, done

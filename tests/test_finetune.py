@@ -1,0 +1,181 @@
+"""Finetuning: the plan, and the rows that a real job leaves."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import models
+from config import parse
+from data import Encoder, finetuning_batch
+from ensemble import Ensemble
+from finetune import Finetuning, plan
+from runs.records import TABLES, Job
+from tasks import make_task
+from tests.conftest import TINY, built, configured
+
+
+@pytest.mark.parametrize(
+    ("flags", "conditions"),
+    [
+        ("--task grid", 2 * 4 * 2),
+        ("--task category", 2 * 2 * 2),
+        ("--task grid --congruent_only", 2 * 2),
+        ("--task grid --congruent_only --test_one_rot_cond", 2),
+        ("--task category --with_iwl_only", 2 * 2 * 2 * 2),
+        ("--task category --with_iwl_only --n_epochs 0", 2 * 2 * 2),
+    ],
+)
+def test_conditions(flags, conditions):
+    members = [m for ensemble in plan(configured(flags + " --n_runs 3")) for m in ensemble]
+    assert len(members) == len(set(members)) == conditions * 3 * 10
+
+
+def test_ensembles_share_a_step_curriculum_and_are_bounded():
+    ensembles = plan(configured("--task grid --n_runs 3 --max_members 100"))
+    assert [len(e) for e in ensembles] == [100, 100, 40, 100, 100, 40]
+    assert all(len({m.step_curriculum for m in e}) == 1 for e in ensembles)
+
+
+def test_rotation_of_metalearning_only():
+    members = plan(configured("--task grid --test_one_rot_cond --pt_rot_cond rotated"))[0]
+    assert {m.rotation for m in members} == {"rotated"}
+
+
+def test_rows_of_a_job(finished_job):
+    task, folder, _ = finished_job
+    rows = pd.read_csv(folder / "finetune_accuracy.csv", keep_default_na=False)
+    assert tuple(rows.columns) == TABLES["finetune_accuracy"]
+    conditions = rows.drop_duplicates(["seed", "rotation", "context_curriculum", "step_curriculum", "episode"])
+    assert len(conditions) == 2 * 2 * {"grid": 4, "category": 2}[task] * 2 * 2
+    assert set(rows.init) == {"metalearned"}
+    one = rows[(rows.seed == 0) & (rows.rotation == "unrotated") & (rows.context_curriculum == "blocked") & (rows.episode == 1)]
+    for steps, groups in (("blocked", ["", "A", "B"]), ("interleaved", ["", "all", "all"])):
+        part = one[(one.step_curriculum == steps) & (one.subset == "novel")]
+        # two blocks of 13 updates, tested at 0, every 5, and at each block's end
+        assert part.step.tolist() == [0, 5, 10, 13, 15, 20, 25, 26]
+        assert part.block.tolist() == ["", 0, 0, 0, 1, 1, 1, 1] or part.block.tolist() == ["", *"0001111"]
+        assert part.trained_group.tolist() == [groups[0]] + [groups[1]] * 3 + [groups[2]] * 4
+    sizes = one.groupby("subset").n_queries.unique().map(list).to_dict()
+    expected = {"grid": {"study_A": [5], "study_B": [4], "novel": [16]}, "category": {"study_A": [4], "study_B": [4], "novel": [8]}}
+    assert sizes == expected[task]
+    assert (rows.n_correct <= rows.n_queries).all()
+    assert not rows.duplicated([*TABLES["finetune_accuracy"][:6], "step", "subset"]).any()
+    losses = pd.read_csv(folder / "finetune_loss.csv")
+    assert sorted(set(losses.step)) == [10, 13, 20, 26]
+
+
+def test_few_shot_is_the_same_before_either_step_curriculum(finished_job):
+    rows = pd.read_csv(finished_job[1] / "finetune_accuracy.csv")
+    first = rows[rows.step == 0].drop(columns=["block", "trained_group"])
+    blocked, interleaved = (
+        first[first.step_curriculum == c]
+        .drop(columns="step_curriculum")
+        .sort_values(["seed", "rotation", "context_curriculum", "episode", "subset"])
+        for c in ("blocked", "interleaved")
+    )
+    assert (blocked.reset_index(drop=True) == interleaved.reset_index(drop=True)).all().all()
+
+
+@pytest.fixture
+def setting(tmp_path):
+    config = parse([*TINY["grid"].split(), "--finetune_lr", "0.01"])
+    encoder = Encoder(config, make_task(config))
+    model = built(config, encoder)
+    job = Job(tmp_path / "job", config.defining_values(), {}, {}, save_minutes=10)
+    return config, encoder, model, job
+
+
+@pytest.mark.parametrize("curriculum", ["blocked", "interleaved"])
+@pytest.mark.parametrize("batch_size", [5, 2])
+def test_a_member_against_a_plain_loop(setting, curriculum, batch_size):
+    """One member, written out: plain Adam on the batches of its group, its optimiser living through the blocks."""
+    config, encoder, model, job = setting
+    config = dataclasses.replace(config, finetune_bs=batch_size)
+    member = next(m for ensemble in plan(config) for m in ensemble if (m.step_curriculum, m.episode) == (curriculum, 1))
+    weights = models.draw_weights(model, 0, 0.1)
+    ensemble = Ensemble(model, [weights], config.finetune_lr, 0.999, causal=False, device=torch.device("cpu"))
+    run = Finetuning(config, encoder, [member], ensemble, 0)
+    job.start("finetuning", run.n_steps, 0)
+    run.run(job)
+    job.close()
+
+    plain = built(config, encoder)
+    plain.load_state_dict(weights)
+    optimizer = torch.optim.Adam(plain.parameters(), lr=0.01)
+    e = encoder.episodes(0, "test", member.rotation, member.context_curriculum, 2).one(member.episode)
+    context, queries, answers = (torch.from_numpy(x.astype(int)) for x in (e.context, e.queries, e.answers))
+    key = (0, "finetuning batches", member.rotation, member.context_curriculum, curriculum, 1)
+    losses, trained = [], []
+    for step in range(26):
+        block, step_in_block = divmod(step, 13)
+        group = range(9) if curriculum == "interleaved" else (range(5), range(5, 9))[block]  # A: the first five study items
+        items = finetuning_batch(np.array(group), batch_size, step_in_block, *key, block)
+        trained.append(len(items))
+        logits = models.answer_logits(plain, context, queries[:, items], 2, causal=False)
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 2), answers[:, items].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    sizes = {("blocked", 5): [5, 5], ("interleaved", 5): [5, 4], ("blocked", 2): [2, 2, 1], ("interleaved", 2): [2, 2, 2, 2, 1]}
+    expected = sizes[curriculum, batch_size]
+    assert trained[: len(expected)] == expected
+    written = pd.read_csv(job.folder / "finetune_loss.csv").loss.tolist()
+    means = [np.mean(losses[a:b]) for a, b in ((0, 10), (10, 13), (13, 20), (20, 26))]
+    assert written == pytest.approx(means, rel=1e-3)
+    accuracy = pd.read_csv(job.folder / "finetune_accuracy.csv")
+    with torch.no_grad():
+        predicted = models.answer_logits(plain, context, queries, 2, causal=False).argmax(-1)
+    right = (predicted == answers).all(-1)[0]
+    last = accuracy[accuracy.step == 26].set_index("subset").n_correct
+    assert [last["study_A"], last["study_B"], last["novel"]] == [right[:5].sum(), right[5:9].sum(), right[9:].sum()]
+
+
+def test_few_shot_is_that_of_the_kept_weights(finished_job):
+    """The rows at step 0, counted again with a plain model from best_seedN.safetensors; initial weights give others."""
+    task, folder, _ = finished_job
+    config = parse([*TINY[task].split(), "--n_runs", "2"])
+    encoder = Encoder(config, make_task(config))
+    model = built(config, encoder)
+    rows = pd.read_csv(folder / "finetune_accuracy.csv").query("step == 0 and step_curriculum == 'blocked'")
+    keys = ["seed", "rotation", "context_curriculum", "episode", "subset"]
+    written = rows.set_index(keys).n_correct
+    for seed in (0, 1):
+        kept = models.load_weights(folder / "checkpoints" / f"best_seed{seed}.safetensors", model)
+        counted = {name: [] for name in ("kept", "initial")}
+        there = []
+        for name, weights in (("kept", kept), ("initial", models.draw_weights(model, seed, config.init_scale))):
+            model.load_state_dict(weights)
+            for rotation in ("unrotated", "rotated"):
+                for context in encoder.task.curricula:
+                    e = encoder.episodes(seed, "test", rotation, context, 2)
+                    ids = [torch.from_numpy(x.astype(int)) for x in (e.context, e.queries, e.answers)]
+                    with torch.no_grad():
+                        predicted = models.answer_logits(model, ids[0], ids[1], ids[2].shape[2], causal=False).argmax(-1)
+                    right = (predicted == ids[2]).all(-1).numpy()
+                    for i in range(2):
+                        for s, subset in enumerate(e.subsets):
+                            counted[name].append(int(right[i][e.subset[i] == s].sum()))
+                            there.append(int(written[seed, rotation, context, i, subset]))
+        assert counted["kept"] == there[: len(there) // 2]
+        assert counted["initial"] != counted["kept"]
+
+
+def test_company_changes_nothing(setting, tmp_path):
+    config, encoder, model, _ = setting
+    members = plan(config)[0][:3]
+    weights = models.draw_weights(model, 0, 0.1)
+    rows = {}
+    for name, chosen in (("together", members), ("alone", members[1:2])):
+        job = Job(tmp_path / name, {}, {}, {}, save_minutes=10)
+        ensemble = Ensemble(model, [weights] * len(chosen), config.finetune_lr, 0.999, causal=False, device=torch.device("cpu"))
+        run = Finetuning(config, encoder, chosen, ensemble, 0)
+        job.start("finetuning", run.n_steps, 0)
+        run.run(job)
+        job.close()
+        losses = pd.read_csv(job.folder / "finetune_loss.csv")
+        rows[name] = losses[losses.episode == members[1].episode].query("context_curriculum == @members[1].context_curriculum")
+    assert rows["together"].loss.to_numpy() == pytest.approx(rows["alone"].loss.to_numpy(), rel=1e-3)

@@ -1,0 +1,136 @@
+"""Starting from weights: of a job, of a file, of the published code."""
+
+import json
+import pickle
+
+import pytest
+import torch
+
+import models
+from config import BadInput, parse
+from data import Encoder
+from tasks import make_task
+from tests.conftest import TINY, built, run_main
+
+FINETUNING = "--n_blocks 1 --n_steps_per_block 3 --finetune_test_every 3 --congruent_only --threads 1"
+
+
+def rows(folder, where):
+    import pandas as pd
+
+    return pd.read_csv(folder / "finetune_accuracy.csv").query(where)
+
+
+def test_a_job_folder_hands_on_its_data_model_and_best_seed(finished_job):
+    _, folder, _ = finished_job
+    config = parse(["--load_model_from", str(folder), "--n_epochs", "0"])
+    base = json.loads((folder / "config.json").read_text())["flags"]
+    for name in ("task", "n_layers", "n_heads", "d_model", "n_train", "n_val", "n_test", "n_symbols", "n_task_dims"):
+        assert getattr(config, name) == base[name], name
+    assert (config.n_runs, config.init, config.experiment) == (1, "loaded", "icl_iwl")
+    validated = {}
+    for line in (folder / "pretrain_accuracy.csv").read_text().splitlines()[1:]:
+        seed, _, _, subset, n_correct, _, is_best = line.split(",")
+        if subset == "novel" and is_best == "1":
+            validated[int(seed)] = int(n_correct)
+    assert validated[config.seed] == max(validated.values())
+    assert parse(["--load_model_from", str(folder), "--base_seed", "1"]).seed == 1
+
+
+def test_few_shot_of_loaded_weights_is_that_of_the_base(finished_job, tmp_path):
+    _, folder, _ = finished_job
+    flags = ["--load_model_from", str(folder), "--base_seed", "1", "--n_epochs", "0", *FINETUNING.split()]
+    done = run_main(*flags, "--out_dir", str(tmp_path / "job"))
+    assert done.returncode == 0, done.stderr
+    keys = ["rotation", "context_curriculum", "step_curriculum", "episode", "subset"]
+    here = rows(tmp_path / "job", "step == 0").set_index(keys).n_correct
+    there = rows(folder, "step == 0 and seed == 1 and context_curriculum == step_curriculum").set_index(keys).n_correct
+    assert set(rows(tmp_path / "job", "step == 0").init) == {"loaded"}
+    assert here.sort_index().equals(there.sort_index())
+
+
+def test_published_weights_both_ways(finished_job, tmp_path):
+    """--model_path writes what --load_model_from reads, with the names of the published code."""
+    task, _, _ = finished_job
+    flags = [*TINY[task].split(), "--n_epochs", "1", "--n_blocks", "0", "--n_runs", "2", "--model_path", str(tmp_path / "M")]
+    done = run_main(*flags, "--out_dir", str(tmp_path / "job"))
+    assert done.returncode == 0, done.stderr
+    state = torch.load(tmp_path / "M_run1.pt", weights_only=True)
+    assert "model.model.layers.0.self_attn.q_proj.weight" in state
+    assert "model.lm_head.weight" in state
+    config = parse(flags)
+    encoder = Encoder(config, make_task(config))
+    model = built(config, encoder)
+    ours = models.load_weights(tmp_path / "job" / "checkpoints" / "best_seed1.safetensors", model)
+    read = models.load_weights(tmp_path / "M_run1.pt", model)
+    assert all(torch.equal(ours[name], read[name]) for name in ours)
+    model.load_state_dict(read)
+    torch.save(model.state_dict(), tmp_path / "plain.pt")  # without the published prefix
+    assert torch.equal(models.load_weights(tmp_path / "plain.pt", model)["lm_head.weight"], ours["lm_head.weight"])
+    again = run_main(*flags, "--out_dir", str(tmp_path / "other"))
+    assert again.returncode == 2
+    assert "exists already" in again.stderr
+    assert not (tmp_path / "other").exists()
+
+
+def test_metalearning_goes_on_from_loaded_weights(finished_job, tmp_path):
+    task, folder, _ = finished_job
+    weights = folder / "checkpoints" / "best_seed0.safetensors"
+    flags = [*TINY[task].split(), "--n_epochs", "1", "--pretrain_lr", "1e-12", "--n_blocks", "0", "--load_model_from", str(weights)]
+    assert run_main(*flags, "--out_dir", str(tmp_path / "job")).returncode == 0
+    config = parse(flags)
+    model = built(config, Encoder(config, make_task(config)))
+    old, new = (models.load_weights(p / "checkpoints" / "best_seed0.safetensors", model) for p in (folder, tmp_path / "job"))
+    assert all((old[name] - new[name]).abs().max() < 1e-7 for name in old)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--load_model_from nowhere", "--load_model_from nowhere: does not exist"),
+        ("--load_model_from empty", "holds no job that can be read"),
+        ("--load_model_from notes.txt", "is neither a job's folder nor a .safetensors or .pt file"),
+        ("--base_seed 3", "--base_seed 3: chooses a seed of --load_model_from, which is missing"),
+        ("--load_model_from JOB --base_seed 7", "has no seed 7; it has 0, 1"),
+        ("--load_model_from JOB --n_layers 3", "--n_layers 3: the base in"),
+        ("--load_model_from JOB --n_runs 2", "--n_runs 2: the base in"),
+        ("--load_model_from evil.pt --n_epochs 0", "cannot be read as weights"),
+        ("--load_model_from truncated.safetensors --n_epochs 0", "cannot be read as weights"),
+        ("--load_model_from empty.pt --n_epochs 0", "cannot be read as weights"),
+        ("--load_model_from BEST --n_epochs 0 --task category", "does not fit the model of the flags"),
+        ("--load_model_from BEST --experiment iwl_only", "--experiment iwl_only starts from random weights"),
+        ("--experiment iwl_only --n_epochs 3", "--n_epochs 3: --experiment iwl_only"),
+    ],
+)
+def test_what_cannot_be_started_from(finished_job, tmp_path, flags, message, monkeypatch, capsys):
+    import main
+
+    _, folder, _ = finished_job
+    monkeypatch.chdir(tmp_path)
+    best = folder / "checkpoints" / "best_seed0.safetensors"
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "evil.pt").write_bytes(pickle.dumps(Evil(tmp_path / "run")))
+    (tmp_path / "truncated.safetensors").write_bytes(best.read_bytes()[:-100])
+    (tmp_path / "empty.pt").write_bytes(b"")
+    before = sorted(tmp_path.rglob("*"))
+    assert main.main([word.replace("JOB", str(folder)).replace("BEST", str(best)) for word in flags.split()]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+class Evil:
+    """A pickle that would write a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def test_base_flags_are_checked_by_name():
+    with pytest.raises(BadInput, match="does not exist"):
+        parse(["--load_model_from", "/nowhere/at/all"])

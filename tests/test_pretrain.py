@@ -1,0 +1,175 @@
+"""Metalearning on a real folder, at a size of seconds."""
+
+import pandas as pd
+import pytest
+import torch
+
+import models
+from config import parse
+from data import Encoder
+from pretrain import DivergedError, Metalearning, metalearn
+from runs.records import Job
+from tasks import make_task
+from tests.conftest import TINY, built
+
+CPU = torch.device("cpu")
+
+
+def random_weights(config, model):
+    return lambda seed: models.draw_weights(model, seed, config.init_scale)
+
+
+def metalearned(tmp_path, flags: str, task: str = "grid", name: str = "job"):
+    """Config, folder, and the kept weights of each seed."""
+    config = parse([*TINY[task].split(), *flags.split()])
+    encoder = Encoder(config, make_task(config))
+    model = built(config, encoder)
+    job = Job(tmp_path / name, config.defining_values(), {}, {}, save_minutes=10)
+    metalearn(config, encoder, model, random_weights(config, model), job, CPU)
+    job.close()
+    kept = {seed: models.load_weights(job.checkpoints / f"best_seed{seed}.safetensors", model) for seed in config.seeds}
+    return config, job.folder, kept, model, encoder
+
+
+@pytest.mark.parametrize("task", ["grid", "category"])
+def test_validations_and_losses_come_when_they_should(tmp_path, task):
+    # grid: 24 × 25 / 55 = 10.9, 11 updates an epoch; category: 24 × 16 / 40 = 9.6, 10 updates
+    per_epoch = {"grid": 11, "category": 10}[task]
+    _, folder, *_ = metalearned(tmp_path, "--n_runs 2", task)
+    accuracy, loss = pd.read_csv(folder / "pretrain_accuracy.csv"), pd.read_csv(folder / "pretrain_loss.csv")
+    ends = {per_epoch, 2 * per_epoch, 3 * per_epoch}
+    last = 3 * per_epoch
+    assert sorted(set(accuracy.step)) == sorted({0, *range(7, last + 1, 7), *ends})
+    assert sorted(set(loss.step)) == sorted({*range(5, last + 1, 5), *ends})
+    assert not accuracy.duplicated(["seed", "step", "subset"]).any()
+    epochs = accuracy.drop_duplicates("step").set_index("step").epoch
+    assert epochs[0] == 0
+    assert epochs[per_epoch] == 1
+    assert epochs[7 * (per_epoch // 7 + 1)] == 2
+    sizes = accuracy[accuracy.step == 0].groupby("subset").n_queries.first().to_dict()
+    expected = {"grid": {"study_A": 20, "study_B": 16, "novel": 64}, "category": {"study_A": 16, "study_B": 16, "novel": 32}}
+    assert sizes == expected[task]
+
+
+def test_the_kept_model_is_the_first_strict_maximum(tmp_path):
+    config, folder, kept, *_ = metalearned(tmp_path, "--n_runs 2 --n_epochs 6 --pretrain_lr 0.01")
+    accuracy = pd.read_csv(folder / "pretrain_accuracy.csv")
+    novel = accuracy[accuracy.subset == "novel"]
+    for seed, of_seed in novel.groupby("seed"):
+        best_so_far = of_seed.n_correct.cummax().shift(fill_value=-1)
+        assert ((of_seed.n_correct > best_so_far) == (of_seed.is_best == 1)).all()
+        kept_at = int(of_seed[of_seed.is_best == 1].step.max())
+        # the same job, stopped there by its number of epochs or not at all, has these weights
+        _, _, _, model, encoder = metalearned(tmp_path, f"--seed {seed} --n_epochs 0", name=f"start{seed}")
+        run = Metalearning(config, encoder, model, random_weights(config, model), [0, 1], CPU)
+        for _ in range(kept_at):
+            run._update()
+        for name, tensor in run.ensemble.weights(list(config.seeds).index(seed)).items():
+            assert torch.equal(tensor, kept[seed][name]), name
+
+
+def test_no_epochs_keep_the_initial_weights(tmp_path):
+    _, folder, kept, model, _ = metalearned(tmp_path, "--n_epochs 0 --seed 3 --init_scale 0.05")
+    for name, tensor in models.draw_weights(model, 3, 0.05).items():
+        assert torch.equal(tensor, kept[3][name])
+    assert set(pd.read_csv(folder / "pretrain_accuracy.csv").step) == {0}
+
+
+def test_seeds_stop_early_each_for_itself(tmp_path):
+    _, folder, *_ = metalearned(tmp_path, "--n_runs 4 --n_epochs 12 --stop_early --patience 3 --pretrain_lr 0.003")
+    accuracy = pd.read_csv(folder / "pretrain_accuracy.csv")
+    novel = accuracy[accuracy.subset == "novel"]
+    lasts = {}
+    for seed, of_seed in novel.groupby("seed"):
+        stale = len(of_seed) - 1 - of_seed.is_best.to_numpy().nonzero()[0][-1]
+        lasts[seed] = of_seed.step.max()
+        assert stale == 3 or (lasts[seed] == 12 * 11 and stale < 3)
+        # no three in a row before that
+        assert "000" not in "".join(map(str, of_seed.is_best[:-1]))
+    assert len(set(lasts.values())) > 1
+    loss = pd.read_csv(folder / "pretrain_loss.csv")
+    assert loss.groupby("seed").step.max().to_dict() == lasts
+    for seed, steps in loss.groupby("seed").step.unique().items():  # others' stops leave no rows
+        assert set(steps) == {s for s in range(1, lasts[seed] + 1) if s % 5 == 0 or s % 11 == 0 or s == lasts[seed]}
+    assert not loss.duplicated(["seed", "step", "subset"]).any()
+
+
+def test_a_seed_is_the_same_alone_and_in_company(tmp_path):
+    """Not to the bit, as sums are ordered otherwise, but closely, after a training short enough to stay close."""
+    _, _, together, *_ = metalearned(tmp_path, "--n_runs 3", name="together")
+    _, _, alone, *_ = metalearned(tmp_path, "--seed 1", name="alone")
+    for name, tensor in alone[1].items():
+        assert (tensor - together[1][name]).abs().max() < 1e-3, name
+
+
+def test_seeds_beyond_max_members_follow_one_another(tmp_path):
+    _, folder, kept, *_ = metalearned(tmp_path, "--n_runs 3 --max_members 2")
+    assert list(kept) == [0, 1, 2]
+    assert set(pd.read_csv(folder / "pretrain_accuracy.csv").seed) == {0, 1, 2}
+    assert not torch.equal(kept[0]["lm_head.weight"], kept[2]["lm_head.weight"])
+
+
+class Killed(Exception):
+    pass
+
+
+class DyingJob(Job):
+    """Dies right after, or right before, the state was saved for the n-th time."""
+
+    saves_left, dies_before = 0, False
+
+    def save_due(self):
+        return True
+
+    def save(self, tensors, state):
+        self.saves_left -= 1
+        if self.dies_before and self.saves_left == 0:
+            raise Killed
+        super().save(tensors, state)
+        if self.saves_left == 0:
+            raise Killed
+
+
+@pytest.mark.parametrize("flags", ["--n_runs 4 --n_epochs 5 --stop_early --patience 2", "--n_runs 3 --max_members 2"])
+@pytest.mark.parametrize("dies_before", [True, False])
+def test_resuming_with_fewer_seeds_or_in_a_later_chunk(tmp_path, flags, dies_before):
+    """Ensembles that have shrunk, and the second chunk of seeds, are gone on with to the same bytes."""
+    config, undisturbed, _, model, encoder = metalearned(tmp_path, flags)
+    for saves in (1, 9, 14, 16, 11, 8):
+        job = DyingJob(tmp_path / "killed", config.defining_values(), {}, {}, save_minutes=0)
+        job.saves_left, job.dies_before = saves, dies_before
+        try:
+            if job.state.get("chunk", 0) < 2:
+                metalearn(config, encoder, model, random_weights(config, model), job, CPU)
+        except Killed:
+            pass
+        job.close()
+    _, folder, *_ = metalearned(tmp_path, flags, name="killed")
+    for path in [*undisturbed.glob("*.csv"), *undisturbed.glob("checkpoints/best*")]:
+        assert path.read_bytes() == (folder / path.relative_to(undisturbed)).read_bytes(), path.name
+
+
+def test_how_often_is_tested_changes_no_training(tmp_path):
+    losses = []
+    for every in (1, 100):
+        _, folder, *_ = metalearned(tmp_path, f"--test_every {every}", name=f"every{every}")
+        losses.append((folder / "pretrain_loss.csv").read_bytes())
+    assert losses[0] == losses[1]
+
+
+def test_the_loss_is_the_mean_over_the_interval(tmp_path):
+    """Against the same updates, one by one."""
+    config, folder, _, model, encoder = metalearned(tmp_path, "--print_every 4")
+    run = Metalearning(config, encoder, model, random_weights(config, model), [0], CPU)
+    for _ in range(4):
+        run._update()
+    seed = run.active[0]
+    rows = pd.read_csv(folder / "pretrain_loss.csv").query("step == 4").set_index("subset").loss
+    assert sum(seed.loss_count) == 4 * 55
+    for i, subset in enumerate(run.subsets):
+        assert rows[subset] == pytest.approx(seed.loss_sum[i] / seed.loss_count[i], rel=1e-5)
+
+
+def test_a_loss_that_is_not_finite_names_step_and_rate(tmp_path):
+    with pytest.raises(DivergedError, match=r"the loss is nan at step \d+, with --pretrain_lr 1e\+30"):
+        metalearned(tmp_path, "--pretrain_lr 1e30")
