@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import prompts
 from config import BadInput, Config
+from presets import EXPERIMENT_VALUES
 from tasks import CURRICULA
 from tasks.grid import SIDE
 
@@ -26,6 +27,7 @@ def check(config: Config) -> None:
         raise BadInput(flag, value, "--experiment iwl_only starts from random weights, without metalearning")
     if config.pt_cond not in CURRICULA[config.task]:
         raise BadInput("pt_cond", config.pt_cond, f"the {config.task} task has {', '.join(CURRICULA[config.task])}")
+    _check_ablation(config)
     if config.task == "grid":
         _check_grid(config)
         n_items = SIDE * SIDE
@@ -43,10 +45,21 @@ def check_episodes(config: Config, encoder: Encoder) -> None:
     if encoder.n_episodes("test") < config.n_test:
         raise BadInput("n_test", config.n_test, f"--load_data_from {config.load_data_from} has {encoder.n_episodes('test')}")
     example = encoder.episodes(config.seed, "validation", config.pt_rot_cond, config.pt_cond, 1)
+    if config.ablation:
+        try:
+            encoder.examples(example)
+        except ValueError as error:
+            raise BadInput("ablation", config.ablation, f"{config.load_data_from}: {error}") from None
     _check_queries(config, example.queries.shape[1])
 
 
 def _check_model(config: Config) -> None:
+    if config.model_dtype != "fp32":
+        raise BadInput(
+            "model_dtype",
+            config.model_dtype,
+            "is for pretrained language models; training from scratch needs fp32: in 16 bits Adam's small updates round to nothing",
+        )
     if config.d_model % config.n_heads:
         raise BadInput("n_heads", config.n_heads, f"must divide --d_model {config.d_model}")
     if config.d_model // config.n_heads % 2:
@@ -56,6 +69,22 @@ def _check_model(config: Config) -> None:
             config.n_heads,
             f"leaves {width} numbers a head of --d_model {config.d_model}; rotary positions need an even number",
         )
+
+
+def _check_ablation(config: Config) -> None:
+    of_experiment = EXPERIMENT_VALUES[config.experiment].get("ablation", config.ablation)
+    if config.ablation != of_experiment:
+        raise BadInput("ablation", config.ablation, f"--experiment {config.experiment} is {of_experiment}")
+    if config.ablation is None:
+        return
+    low, high = config.test_ablation_level_min, config.test_ablation_level_max
+    if low > high:
+        raise BadInput("test_ablation_level_min", low, f"must be at most --test_ablation_level_max {high}")
+    if config.ablation == "gaussian":
+        return
+    for name, level in (("ablation_level", config.ablation_level), ("test_ablation_level_max", high)):
+        if level is not None and level > 1:
+            raise BadInput(name, level, f"is a probability with --ablation {config.ablation}: at most 1")
 
 
 def _check_grid(config: Config) -> None:

@@ -47,8 +47,9 @@ def flag(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+DERIVED = "derived"  # no flags: what others resolve to
 EXECUTION, SETUP, DATA, GRID, CATEGORY = "execution", "set-up", "data", "grid task", "category task"
-PROMPT, METALEARNING, FINETUNING, MODEL = "prompt", "metalearning", "finetuning", "model"
+PROMPT, METALEARNING, FINETUNING, ABLATION, MODEL = "prompt", "metalearning", "finetuning", "ablation", "model"
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Config:
     threads: int | None = flag(EXECUTION, None, "CPU threads; unset: all cores", low=1)
     save_data_to: str | None = flag(EXECUTION, None, "write the episodes into this folder, one JSON line each")
     save_vocab: str | None = flag(EXECUTION, None, "write the vocabulary (JSON, token → id)")
+    log_with: str | None = flag(EXECUTION, None, "also send losses and accuracies to a tracker, which must be installed", choices=("tensorboard", "wandb"))
     model_path: str | None = flag(EXECUTION, None, "write the best weights also to MODEL_PATH_run{i}.pt, for the published code")
     checkpoint_every: float = flag(EXECUTION, 10.0, "minutes between two saved states; a killed job loses no more", low=0)
 
@@ -124,6 +126,13 @@ class Config:
     congruent_only: bool = flag(FINETUNING, False, "only blocked/blocked and interleaved/interleaved curricula")
     with_iwl_only: bool = flag(FINETUNING, False, "finetune randomly initialised models beside the metalearned ones")
 
+    ablation: str | None = flag(ABLATION, None, "how finetuning and its tests disturb the context: examples hidden, values zeroed, noise on values", choices=("mask", "bernoulli", "gaussian"))
+    ablation_level: float | None = flag(ABLATION, 0.1, "level while training: a probability, or gaussian's standard deviation; unset in a trade-off experiment: all of its levels, a job each", low=0)
+    test_ablation_level_min: float = flag(ABLATION, 0.0, "lowest level tested", low=0)
+    test_ablation_level_max: float = flag(ABLATION, 1.0, "highest level tested", low=0)
+    test_ablation_level_num: int = flag(ABLATION, 11, "levels tested, evenly spaced; 0 and the training level are always among them", low=1)
+    test_repeats: int = flag(ABLATION, 4, "draws that a test at a level above 0 counts together", low=1)
+
     model_name: str = flag(MODEL, "llama2", "the Llama architecture", choices=("llama2",))
     load_model_from: str | None = flag(MODEL, None, "start from the weights of a job's folder (and take over its data and model flags), or of a .safetensors or .pt file")
     base_seed: int | None = flag(MODEL, None, "which seed of that folder; unset: the best validated", low=0)
@@ -132,14 +141,31 @@ class Config:
     d_model: int = flag(MODEL, 64, "width of the residual stream", low=1)
     d_ff: int = flag(MODEL, 128, "width of the feed-forward layers", low=1)
     dropout_p: float = flag(MODEL, 0.1, "accepted and inert, as in the published runs", low=0, high=1)
+    attention_dropout: float = flag(MODEL, 0.0, "probability that an attention weight is dropped while training", low=0, high=0.999)
+    model_dtype: str = flag(MODEL, "fp32", "number format of pretrained language models", choices=("fp32", "fp16"))
     init_scale: float = flag(MODEL, 0.02, "standard deviation of the initial weights", above=0)
     rope_theta: float = flag(MODEL, 1e4, "base of the rotary position embedding", above=0)
     adam_beta2: float = flag(MODEL, 0.999, "Adam's second decay rate, in metalearning and finetuning", low=0, high=0.999999)
+    base_seeds: tuple[int, ...] = flag(DERIVED, (), "the seeds of the job that --load_model_from names")
     # fmt: on
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        return tuple(range(self.seed, self.seed + self.n_runs))
+        return self.base_seeds or tuple(range(self.seed, self.seed + self.n_runs))
+
+    @property
+    def test_levels(self) -> tuple[float, ...]:
+        """The levels of ablation that finetuning tests at, rounded to 6 decimals, the lowest first; 0.0 without one."""
+        if self.ablation is None:
+            return (0.0,)
+        low, high, n = self.test_ablation_level_min, self.test_ablation_level_max, self.test_ablation_level_num
+        spaced = [low + (high - low) * i / max(1, n - 1) for i in range(n)]
+        return tuple(sorted({round(level, 6) for level in (0.0, self.ablation_level or 0.0, *spaced)}))
+
+    @property
+    def is_sweep(self) -> bool:
+        """Whether this stands for a job at each level of a trade-off experiment."""
+        return self.ablation is not None and self.ablation_level is None
 
     @property
     def n_finetuning_steps(self) -> int:
@@ -164,8 +190,9 @@ class Config:
 def resolve(passed: dict[str, Any]) -> Config:
     """The configuration of the flags that were passed: they win over the preset, the preset over the paper."""
     preset = passed.get("preset", None if passed else "demo")
-    inherited = _inherited(passed)
-    passed = {**inherited, **passed}
+    if passed.get("experiment") in presets.TRADE_OFFS and "load_model_from" not in passed:
+        passed = {**passed, "load_model_from": _default_base(preset, passed)}
+    passed = {**_inherited(passed), **passed}
     task = passed.get("task", "grid")
     alone = passed.get("n_epochs") == 0 and "load_model_from" not in passed
     experiment = passed.get("experiment") or ("iwl_only" if alone else "icl_iwl")
@@ -173,6 +200,17 @@ def resolve(passed: dict[str, Any]) -> Config:
     values.update(preset=preset, task=task, experiment=experiment)
     values["out_dir"] = values.get("out_dir") or _default_folder(Config(**values), passed)
     return Config(**values)
+
+
+def _default_base(preset: str | None, passed: dict[str, Any]) -> str:
+    """The folder of the job that a trade-off experiment starts from, which has to be there."""
+    task = passed.get("task", "grid")
+    flags = {"preset": preset or "paper", "task": task, "pt_cond": "interleaved"}
+    folder = resolve(flags).out_dir
+    if not Path(folder).exists():
+        command = " ".join(f"--{name} {value}" for name, value in flags.items())
+        raise BadInput("load_model_from", "", f"unset, and {folder} is not there; make it with: python main.py {command}")
+    return folder
 
 
 def _inherited(passed: dict[str, Any]) -> dict[str, Any]:
@@ -183,29 +221,48 @@ def _inherited(passed: dict[str, Any]) -> dict[str, Any]:
             raise BadInput("base_seed", passed["base_seed"], "chooses a seed of --load_model_from, which is missing")
         return {}
     try:
-        base = find_base(Path(passed["load_model_from"]), passed.get("base_seed"))
+        n_runs = 1 if "base_seed" in passed else passed.get("n_runs", 1)
+        base = find_base(Path(passed["load_model_from"]), passed.get("base_seed"), n_runs)
     except NoBase as error:
         raise BadInput("load_model_from", passed["load_model_from"], str(error)) from None
     groups = {f.name: f.metadata["group"] for f in dataclasses.fields(Config)}
     names = [name for name, group in groups.items() if group in (DATA, GRID, CATEGORY, PROMPT, MODEL)]
-    names = [name for name in (*names, "seed", "n_runs") if name not in ("load_model_from", "base_seed") and name in base.flags]
+    names = [name for name in (*names, "seed") if name not in ("load_model_from", "base_seed") and name in base.flags]
     for name in names:
         if name in passed and passed[name] != base.flags[name]:
             raise BadInput(
                 name, passed[name], f"the base in {passed['load_model_from']} has {base.flags[name]}; leave the flag out"
             )
-    return {name: base.flags[name] for name in names}
+    return {**{name: base.flags[name] for name in names}, "base_seeds": base.seeds, "n_runs": n_runs}
 
 
 def _default_folder(config: Config, passed: dict[str, Any]) -> str:
-    """results/EXPERIMENT/CONDITION/SEEDS; the demo as it stands has the short name."""
+    """results/EXPERIMENT/CONDITION/SEEDS; the demo as it stands has the short name. All levels of a trade-off
+    experiment have results/EXPERIMENT, and each level's job has its folder below."""
     how_it_is_run = {f.name for f in dataclasses.fields(Config) if f.metadata["group"] == EXECUTION}
     if config.preset == "demo" and set(passed) <= how_it_is_run:
         return "results/demo"
     size = f"{config.preset}_" if config.preset in ("demo", "laptop") else ""
+    folder = Path(f"results/{size}{config.task}_{config.experiment}")
+    if config.is_sweep:
+        return str(folder)
+    if config.experiment in presets.TRADE_OFFS:
+        return str(folder / level_folder(config))
     condition = f"{config.pt_rot_cond}_{config.pt_cond}" if config.n_epochs else config.init
-    seeds = f"seeds_{config.seeds[0]:02d}" + (f"-{config.seeds[-1]:02d}" if config.n_runs > 1 else "")
-    return f"results/{size}{config.task}_{config.experiment}/{condition}/{seeds}"
+    return str(folder / condition / _seeds_folder(config))
+
+
+def level_folder(config: Config) -> Path:
+    """CONDITION/SEEDS of one level of a trade-off experiment."""
+    return Path(f"level_{config.ablation_level:g}") / _seeds_folder(config)
+
+
+def _seeds_folder(config: Config) -> str:
+    seeds = sorted(config.seeds)
+    is_range = seeds == list(range(seeds[0], seeds[-1] + 1))
+    return "seeds_" + ("-" if is_range else "_").join(
+        f"{seed:02d}" for seed in ((seeds[0], seeds[-1]) if is_range and len(seeds) > 1 else seeds)
+    )
 
 
 class _Parser(argparse.ArgumentParser):
@@ -226,6 +283,8 @@ def parse(argv: list[str]) -> Config:
     groups: dict[str, Any] = {}
     for field in dataclasses.fields(Config):
         meta = field.metadata
+        if meta["group"] == DERIVED:
+            continue
         if meta["group"] not in groups:
             groups[meta["group"]] = parser.add_argument_group(meta["group"])
         group = groups[meta["group"]]

@@ -120,6 +120,22 @@ class Encoder:
         example = self.episodes(seed, "test", ROTATIONS[0], self.task.curricula[0], 1)
         return example.context.shape[1] + example.queries.shape[2]
 
+    def examples(self, episodes: Episodes) -> np.ndarray:
+        """Which study item each position of the contexts belongs to, [C]: the preface to the first, -1 for separators.
+
+        Known from the lengths, as a separator may also stand inside an item. Raises ValueError if the contexts (of
+        files) are not as long as these flags write them, or have something else where a separator belongs.
+        """
+        n_context, length = episodes.context.shape[1], episodes.queries.shape[2]
+        n_study = int((episodes.subset[0] < self.task.n_groups).sum())
+        width = length - len(self._test_preface)
+        example = np.repeat(np.arange(n_study), width + 1)
+        example[width :: width + 1] = -1
+        examples = np.concatenate([np.zeros(len(self._preface), dtype=int), example])
+        if len(examples) != n_context or (episodes.context[:, examples == -1] != self._separator).any():
+            raise ValueError("contexts are not written with these --preface_id, --sep_id and --test_preface_id")
+        return examples
+
     def text(self, ids: np.ndarray) -> str:
         """The tokens of a row of ids, with one space between two."""
         tokens = {i: token for token, i in self.vocabulary.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -18,16 +18,21 @@ class Batch:
     """What N members are trained on, or asked: token ids, each member with a context and queries of its own.
 
     context [N, B, C], queries [N, B, K, L], answers [N, B, K, T]
+    ablations: tensors for `attention.shared_context_attention`, each with a leading member axis
     """
 
     context: Tensor
     queries: Tensor
     answers: Tensor
+    ablations: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
-    def of_arrays(cls, context: np.ndarray, queries: np.ndarray, answers: np.ndarray, device: torch.device) -> Batch:
+    def of_arrays(
+        cls, context: np.ndarray, queries: np.ndarray, answers: np.ndarray, device: torch.device, **ablations: Tensor
+    ) -> Batch:
         """The same from numpy arrays of any whole-number type."""
-        return cls(*(torch.from_numpy(np.ascontiguousarray(x)).to(device, torch.long) for x in (context, queries, answers)))
+        tokens = (torch.from_numpy(x.astype(np.int64)).to(device) for x in (context, queries, answers))
+        return cls(*tokens, {name: tensor.to(device) for name, tensor in ablations.items()})
 
 
 class Ensemble:
@@ -57,16 +62,17 @@ class Ensemble:
         """Logits at the answers: [N, B, K, T, V]."""
         n_answer, alone = batch.answers.shape[-1], len(self) == 1
 
-        def one(parameters: Weights, context: Tensor, queries: Tensor) -> Tensor:
+        def one(parameters: Weights, context: Tensor, queries: Tensor, ablations: dict[str, Tensor]) -> Tensor:
             def forward(**inputs: object) -> object:
                 return functional_call(self.model, parameters, kwargs=inputs)
 
-            return answer_logits(forward, context, queries, n_answer, self.causal, vmapped=not alone)
+            return answer_logits(forward, context, queries, n_answer, self.causal, vmapped=not alone, **ablations)
 
         if alone:
             parameters = {name: stacked[0] for name, stacked in self.parameters.items()}
-            return one(parameters, batch.context[0], batch.queries[0])[None]
-        return torch.vmap(one, randomness="different")(self.parameters, batch.context, batch.queries)
+            ablations = {name: tensor[0] for name, tensor in batch.ablations.items()}
+            return one(parameters, batch.context[0], batch.queries[0], ablations)[None]
+        return torch.vmap(one)(self.parameters, batch.context, batch.queries, batch.ablations)
 
     def step(self, batch: Batch) -> Tensor:
         """One update of every member on the mean loss of its queries; returns the losses before it, [N, B, K]."""

@@ -113,7 +113,7 @@ class LoadedEpisodes:
 
     def __init__(self, folder: Path, config: Config, encoder: Encoder):
         self.vocabulary, self.causal, self.vocab_size = encoder.vocabulary, encoder.causal, encoder.vocab_size
-        self.text, self.dtype = encoder.text, encoder.dtype
+        self.text, self.examples, self.dtype = encoder.text, encoder.examples, encoder.dtype
         self._config, self._n_groups = config, encoder.task.n_groups
         self._episodes: dict[tuple[int, str, str, str], Episodes] = {}
         if not folder.is_dir():

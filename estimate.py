@@ -74,16 +74,23 @@ def _metalearning(config: Config, encoder: Encoder, n_queries: int) -> list[Work
 
 def _finetuning(config: Config, episode: Episodes) -> list[Work]:
     works = []
-    n_groups = len(episode.subsets) - 1
+    n_groups, n_queries = len(episode.subsets) - 1, episode.queries.shape[1]
     n_study = int((episode.subset[0] < n_groups).sum())
     for members in plan(config):
         curriculum, size = members[0].step_curriculum, len(members)
         batch = min(config.finetune_bs, n_study if curriculum == "interleaved" else -(-n_study // n_groups))
+        hides = config.ablation == "mask" and bool(config.ablation_level)
+        contexts, queries = (batch, 1) if hides else (1, batch)
         n_tests = 1 + config.n_finetuning_steps // config.finetune_test_every
         works += [
-            Work(f"{curriculum[:5]}. steps", config.n_finetuning_steps, size, 1, batch, True),
-            Work(f"{curriculum[:5]}. tests", n_tests, size, 1, episode.queries.shape[1], False),
+            Work(f"{curriculum[:5]}. steps", config.n_finetuning_steps, size, contexts, queries, True),
+            Work(f"{curriculum[:5]}. tests", n_tests, size, 1, n_queries, False),
         ]
+        n_ablated = (len(config.test_levels) - 1) * config.test_repeats
+        if n_ablated and config.ablation == "mask":
+            works.append(Work(f"{curriculum[:5]}. levels", n_tests, size, n_ablated, n_queries, False))
+        elif n_ablated:
+            works.append(Work(f"{curriculum[:5]}. levels", n_tests, size, 1, n_ablated * n_queries, False))
     merged: dict[Work, int] = {}  # equal ensembles as one line
     for work in works:
         key = dataclasses.replace(work, times=0)

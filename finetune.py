@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ablate import Ablation, Key, attention_dropout, values_shape
 from data import Encoder, Episodes, finetuning_batch, group_names
 from ensemble import Batch, Ensemble
 from models import Weights
 from pretrain import check_finite
 from tasks import CURRICULA, ROTATIONS
-from test import count_correct
+from test import count_correct, count_correct_ablated
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
@@ -71,9 +72,13 @@ class Finetuning:
         self.episodes = [of_condition[m.seed, "test", m.rotation, m.context_curriculum].one(m.episode) for m in members]
         self.subsets = self.episodes[0].subsets
         self.groups = group_names(len(self.subsets) - 1)
+        self.ablation = None
+        if config.ablation:
+            self.ablation = Ablation(config.ablation, encoder.examples(self.episodes[0]), values_shape(ensemble.model.config))
         self.step = 0
         self.loss_sum = np.zeros(len(members))
         self.loss_count = 0
+        self.news: dict[str, float] = {}  # means over the members if they were measured at this step, for people to watch
 
     @property
     def n_steps(self) -> int:
@@ -92,7 +97,8 @@ class Finetuning:
                 self._write_losses(recorder, block, trained)
             if self.step % self.config.finetune_test_every == 0 or at_block_end:
                 self._test(recorder, block, trained)
-            recorder.tick()
+            recorder.tick(self.news)
+            self.news = {}
             if recorder.save_due():
                 recorder.save(*self.state())
 
@@ -103,15 +109,38 @@ class Finetuning:
             is_trained = subset < len(self.groups) if trained == "all" else subset == self.groups.index(trained)
             key = (m.seed, "finetuning batches", m.rotation, m.context_curriculum, m.step_curriculum, m.episode, block)
             chosen.append(finetuning_batch(np.flatnonzero(is_trained), self.config.finetune_bs, step_in_block, *key))
-        parts = [(e.context, e.queries[:, items], e.answers[:, items]) for e, items in zip(self.episodes, chosen, strict=True)]
-        batch = Batch.of_arrays(*map(np.stack, zip(*parts, strict=True)), device=self.ensemble.device)
-        self.loss_sum += self.ensemble.step(batch).double().mean((1, 2)).cpu().numpy()
+        parts = ((e.context, e.queries[:, items], e.answers[:, items]) for e, items in zip(self.episodes, chosen, strict=True))
+        losses = self.ensemble.step(self._batch(*map(np.stack, zip(*parts, strict=True))))
+        self.loss_sum += losses.double().mean((1, 2)).cpu().numpy()
         self.loss_count += 1
         self.step += 1
+
+    def _batch(self, context: np.ndarray, queries: np.ndarray, answers: np.ndarray) -> Batch:
+        """The batch of an update, ablated if that is asked for, each query in a way of its own.
+
+        context [N, 1, C], queries [N, 1, K, L], answers [N, 1, K, T]
+        """
+        changed = {}
+        if self.ablation and self.config.ablation_level:
+            alone = queries.swapaxes(1, 2)  # [N, K, 1, L]: groups of one query
+            draws = self.ablation.draw_all(alone.shape[1], self._keys("ablation"))
+            levels = np.full(alone.shape[1], self.config.ablation_level)
+            context, queries, changed = self.ablation.batch(context[:, 0], alone, draws, levels)
+            answers = answers.reshape(*queries.shape[:3], -1)
+        if self.config.attention_dropout:
+            changed["factors"] = attention_dropout(
+                self.config.attention_dropout, self._keys("attention dropout"), self.ensemble.model.config, context, queries
+            )
+        return Batch.of_arrays(context, queries, answers, self.ensemble.device, **changed)
+
+    def _keys(self, purpose: str) -> list[Key]:
+        """What draws at this step are a function of, for each member."""
+        return [(m.seed, purpose, m.rotation, m.context_curriculum, m.step_curriculum, m.episode, self.step) for m in self.members]
 
     def _write_losses(self, recorder: Job, block: int, trained: str) -> None:
         means = self.loss_sum / self.loss_count
         check_finite(means.max(), self.step, self.config.finetune_lr, "finetune_lr")
+        self.news["loss"] = float(means.mean())
         recorder.write(
             "finetune_loss",
             ((*astuple(m), block, trained, self.step, f"{loss:.6g}") for m, loss in zip(self.members, means, strict=True)),
@@ -119,12 +148,20 @@ class Finetuning:
         self.loss_sum, self.loss_count = np.zeros(len(self.members)), 0
 
     def _test(self, recorder: Job, block: int | str, trained: str) -> None:
-        n_correct, n_queries = (counts[:, 0] for counts in count_correct(self.ensemble, self.episodes))  # [N, S]
+        levels = self.config.test_levels
+        counts = [count_correct(self.ensemble, self.episodes)]  # level 0; [N, 1, S] each
+        if len(levels) > 1:
+            keys, repeats = self._keys("test ablation"), self.config.test_repeats
+            counts.append(count_correct_ablated(self.ensemble, self.episodes, self.ablation, levels[1:], repeats, keys))
+        n_correct, n_queries = (np.concatenate(parts, axis=1) for parts in zip(*counts, strict=True))  # [N, levels, S]
+        accuracy = n_correct[:, 0] / n_queries[:, 0]
+        self.news.update(study=float(accuracy[:, :-1].mean()), novel=float(accuracy[:, -1].mean()))
         recorder.write(
             "finetune_accuracy",
             (
-                (*astuple(m), block, trained, self.step, 0.0, subset, n_correct[i, s], n_queries[i, s])
+                (*astuple(m), block, trained, self.step, level, subset, n_correct[i, v, s], n_queries[i, v, s])
                 for i, m in enumerate(self.members)
+                for v, level in enumerate(levels)
                 for s, subset in enumerate(self.subsets)
             ),
         )

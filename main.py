@@ -8,6 +8,7 @@ python main.py --help                           every flag
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import platform
 import subprocess
@@ -15,8 +16,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from config import BadInput, Config, parse
+from config import BadInput, Config, level_folder, parse
 from inherit import NoBase, find_base
+from presets import training_levels
+from runs import tracking
 from runs.folder import FolderTaken, claim, is_finished, recorded_config
 
 if TYPE_CHECKING:
@@ -47,6 +50,8 @@ def run(config: Config) -> int:
     from checks import check, check_episodes
 
     check(config)
+    if config.is_sweep and not config.show:
+        return sweep(config)
     encoder = episodes_of(config)
     check_episodes(config, encoder)
     if config.show:
@@ -60,6 +65,8 @@ def run(config: Config) -> int:
         print(estimate(config, encoder, *model_and_device(config, encoder)))
         return DONE
     folder = Path(config.out_dir)
+    if config.log_with and not tracking.is_installed(config.log_with):
+        raise BadInput("log_with", config.log_with, f"is not installed here: pip install {config.log_with}")
     with bad_folder(config):
         finished = is_finished(folder, config.defining_values(), config.overwrite)
     if finished:
@@ -72,6 +79,27 @@ def run(config: Config) -> int:
 
     print(summary.table(summary.read(folder)))
     print(f"\nThe picture: {folder / 'summary.png'}")
+    return DONE
+
+
+def sweep(config: Config) -> int:
+    """A trade-off experiment: a job at each of its levels, one after the other, then the picture of all of them."""
+    levels = training_levels(config.preset, config.task, config.experiment)
+    jobs = [dataclasses.replace(config, ablation_level=level) for level in levels]
+    jobs = [dataclasses.replace(job, out_dir=str(Path(config.out_dir) / level_folder(job))) for job in jobs]
+    for job in jobs:
+        status = run(job)
+        if status != DONE or config.dry_run:
+            return status
+        print()
+    from analysis import tradeoff
+    from analysis.plots.tradeoff import draw
+
+    found = tradeoff.read([Path(job.out_dir) for job in jobs])
+    print(tradeoff.table(found))
+    picture = Path(config.out_dir) / "tradeoff.png"
+    draw(found, picture)
+    print(f"\nThe picture: {picture}")
     return DONE
 
 
@@ -142,7 +170,7 @@ def perform(config: Config, encoder: Encoder, folder: Path) -> int:
     loaded = loaded_weights(config, model)
 
     def first_weights(seed: int) -> models.Weights:
-        return loaded or models.draw_weights(model, seed, config.init_scale)
+        return loaded[seed] if loaded else models.draw_weights(model, seed, config.init_scale)
 
     def weights_of(seed: int, init: str) -> models.Weights:
         if init == "random":
@@ -164,6 +192,7 @@ def perform(config: Config, encoder: Encoder, folder: Path) -> int:
         note_other_environment(folder, environment(device))
         flags = config.defining_values()
         job = Job(folder, flags, config.execution_values(), environment(device), config.checkpoint_every, stop)
+        job.tracker = tracking.Tracker(config.log_with, folder, flags) if config.log_with else None
         architecture = models.architecture(config, encoder.vocab_size)
         job.write_json("checkpoints/model.json", {"architecture": architecture, "vocabulary": encoder.vocabulary, "flags": flags})
         if job.state.get("phase") != "finetuning":
@@ -197,14 +226,16 @@ def check_free(paths: list[Path]) -> None:
             raise BadInput("model_path", path, "its folder does not exist or may not be written to")
 
 
-def loaded_weights(config: Config, model: LlamaForCausalLM) -> models.Weights | None:
-    """The weights that --load_model_from names, if it is passed."""
+def loaded_weights(config: Config, model: LlamaForCausalLM) -> dict[int, models.Weights]:
+    """The weights of each seed that --load_model_from names; none if it is not passed."""
     import models
 
     if config.load_model_from is None:
-        return None
+        return {}
     try:
-        return models.load_weights(find_base(Path(config.load_model_from), config.base_seed).weights, model)
+        files = find_base(Path(config.load_model_from), config.base_seed, config.n_runs).weights
+        files = files * config.n_runs if len(files) == 1 else files  # a file without a job serves every seed
+        return {seed: models.load_weights(file, model) for seed, file in zip(config.seeds, files, strict=True)}
     except (NoBase, models.ForeignWeights) as error:
         raise BadInput("load_model_from", config.load_model_from, str(error)) from None
 

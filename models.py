@@ -13,8 +13,9 @@ import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
+from attention import ATTENTION
 from streams import stream
 
 if TYPE_CHECKING:
@@ -102,13 +103,20 @@ def published_bytes(weights: Weights) -> bytes:
 
 
 def answer_logits(
-    forward: Callable[..., object], context: Tensor, queries: Tensor, n_answer: int, causal: bool, vmapped: bool = False
+    forward: Callable[..., object],
+    context: Tensor,
+    queries: Tensor,
+    n_answer: int,
+    causal: bool,
+    vmapped: bool = False,
+    **ablations: Tensor,
 ) -> Tensor:
     """Logits [B, K, T, V] at the answers of K queries that share a context.
 
     context [B, C] and queries [B, K, L] are token ids; the answer is the last T = `n_answer` tokens of a query. In
     masked mode its tokens are predicted where they stand, in causal mode one position earlier. `forward` is a
-    LlamaForCausalLM, or a function that calls one; under vmap pass `vmapped=True`.
+    LlamaForCausalLM, or a function that calls one; under vmap pass `vmapped=True`. `ablations` are those of
+    `attention.shared_context_attention`.
     Each query attends causally to the context and to itself, at positions from C on: the same function as K flat
     sequences, each of the context and one query.
     """
@@ -124,6 +132,7 @@ def answer_logits(
         n_context=n_context,
         n_queries=n_queries,
         vmapped=vmapped,
+        **ablations,
     )
     return output.logits.reshape(batch, n_queries, n_answer, -1)
 
@@ -137,73 +146,3 @@ def _layout(
     starts = n_context + length * torch.arange(n_queries, device=device)
     offsets = torch.arange(length - n_answer, length, device=device) - int(causal)
     return positions, (starts[:, None] + offsets).flatten()
-
-
-def shared_context_attention(
-    module: torch.nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float,
-    n_context: int,
-    n_queries: int,
-    vmapped: bool,
-    **_: object,
-) -> tuple[Tensor, None]:
-    """Attention of a context and of K queries that see it but not each other, without the (K·L)² scores between queries.
-
-    query, key, value: [B, H, C + K·L, D] in the layout of `answer_logits`. Returns [B, C + K·L, H, D].
-    """
-    batch, n_heads, total, width = query.shape
-    attend = _FusedUnderVmap.apply if vmapped else _fused
-    query = query * scaling
-    if n_queries == 1:  # one flat sequence
-        return attend(query, key, value).transpose(1, 2), None
-
-    def split(x: Tensor) -> tuple[Tensor, Tensor]:
-        return x[:, :, :n_context], x[:, :, n_context:]
-
-    (q_context, q_own), (k_context, k_own), (v_context, v_own) = split(query), split(key), split(value)
-    out_context = attend(q_context, k_context, v_context)
-
-    length = (total - n_context) // n_queries
-    per_query = (batch, n_heads, n_queries, length, width)
-    future = torch.full((length, length), torch.finfo(query.dtype).min, dtype=query.dtype, device=query.device).triu(1)
-    own = q_own.reshape(per_query) @ k_own.reshape(per_query).transpose(3, 4) + future  # [B, H, K, L, L]
-    to_context = q_own @ k_context.transpose(2, 3)  # [B, H, K·L, C]
-    scores = torch.cat([to_context, own.reshape(batch, n_heads, n_queries * length, length)], dim=3)
-    weights = scores.softmax(-1)
-    weights_own = weights[..., n_context:].reshape(batch, n_heads, n_queries, length, length)
-    out_own = weights[..., :n_context] @ v_context + (weights_own @ v_own.reshape(per_query)).reshape(q_own.shape)
-
-    return torch.cat([out_context, out_own], dim=2).transpose(1, 2), None
-
-
-def _fused(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Causal attention of scaled queries, [B, H, S, D] each, by torch's fused kernel, which never holds the S² scores."""
-    return torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True, scale=1.0)
-
-
-class _FusedUnderVmap(torch.autograd.Function):
-    """The same for members under vmap, for which the kernel has no rule: they become part of the batch.
-
-    Only the rule is ever run; what it does is recorded by autograd as it stands.
-    """
-
-    @staticmethod
-    def forward(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        return _fused(query, key, value)
-
-    @staticmethod
-    def setup_context(ctx: object, inputs: tuple, output: Tensor) -> None:
-        pass
-
-    @staticmethod
-    def vmap(info: object, in_dims: tuple[int, ...], *operands: Tensor) -> tuple[Tensor, int]:
-        stacked = [x.movedim(dim, 0) for x, dim in zip(operands, in_dims, strict=True)]  # [N, B, H, S, D]
-        return _fused(*(x.flatten(0, 1) for x in stacked)).unflatten(0, stacked[0].shape[:2]), 0
-
-
-ATTENTION = "shared_context"
-AttentionInterface.register(ATTENTION, shared_context_attention)

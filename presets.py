@@ -7,7 +7,8 @@ task, then the preset's, then the experiment's.
 from typing import Any
 
 PRESETS = ("demo", "laptop", "paper")
-EXPERIMENTS = ("icl_iwl", "iwl_only")
+TRADE_OFFS = ("tradeoff_mask", "tradeoff_noise")
+EXPERIMENTS = ("icl_iwl", "iwl_only", *TRADE_OFFS)
 
 # The paper's values that are no switches: they hold without a preset as well.
 PAPER_VALUES: dict[str, dict[str, Any]] = {
@@ -56,13 +57,43 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 
+_TRADE_OFF = {
+    "pt_cond": "interleaved",
+    "n_epochs": 0,
+    "stop_early": False,
+    "test_one_rot_cond": True,
+    "congruent_only": True,
+    "with_iwl_only": False,
+    "ablation_level": None,
+}
 EXPERIMENT_VALUES: dict[str, dict[str, Any]] = {
     "icl_iwl": {},
     "iwl_only": {"n_epochs": 0, "with_iwl_only": False},
+    "tradeoff_mask": {**_TRADE_OFF, "ablation": "mask"},
+    "tradeoff_noise": {**_TRADE_OFF, "ablation": "gaussian"},
 }
+
+# The published trade-offs finetune longer; on them lie the preset's values.
+_LONGER = {"grid": {"n_steps_per_block": 2000, "finetune_test_every": 200}, "category": {"n_steps_per_block": 2000}}
 
 
 def values(preset: str | None, task: str, experiment: str) -> dict[str, Any]:
     """The values of flags that were not passed, where they differ from `Config`'s defaults."""
+    longer, levels = ({}, {})
+    if experiment in TRADE_OFFS:
+        longer = _LONGER[task]
+        highest = 8.0 if experiment == "tradeoff_noise" else 1.0
+        n_levels = 5 if preset in ("demo", "laptop") else 9 if experiment == "tradeoff_noise" else 11
+        levels = {"test_ablation_level_max": highest, "test_ablation_level_num": n_levels}
     of_preset = PRESET_VALUES[preset][task] if preset else {}
-    return {**PAPER_VALUES[task], **of_preset, **EXPERIMENT_VALUES[experiment]}
+    return {**PAPER_VALUES[task], **longer, **of_preset, **EXPERIMENT_VALUES[experiment], **levels}
+
+
+def training_levels(preset: str | None, task: str, experiment: str) -> tuple[float, ...]:
+    """The levels that a trade-off experiment trains at, a job each, the lowest first."""
+    highest = 8.0 if experiment == "tradeoff_noise" else 1.0
+    if preset in ("demo", "laptop"):
+        return tuple(highest * i / 4 for i in range(5))
+    if experiment == "tradeoff_noise":
+        return tuple(float(sigma) for sigma in range(9))
+    return tuple(i / 10 for i in range({"grid": 9, "category": 11}[task]))

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 import models
+from ablate import attention_dropout
 from data import Encoder, groups_per_batch, metalearning_groups, n_batches
 from ensemble import Batch, Ensemble
 from test import count_correct
@@ -67,7 +68,7 @@ class Metalearning:
         self.step = 0
         self.active = [SeedProgress(seed) for seed in seeds]
         self.kept = dict(zip(seeds, weights, strict=True))
-        self.latest: dict[str, float] = {}  # mean loss and accuracy, for people to watch
+        self.news: dict[str, float] = {}  # mean loss and accuracy if they were measured at this step, for people to watch
         self._clear_losses(self.active)
         self._order: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._epoch = -1
@@ -84,7 +85,8 @@ class Metalearning:
                 self._write_losses(recorder, self.active)
             if self.step % self.config.test_every == 0 or at_epoch_end:
                 self._validate(recorder)
-            recorder.tick(", ".join(f"{what} {value:.3f}" for what, value in self.latest.items()))
+            recorder.tick(self.news)
+            self.news = {}
             if recorder.save_due():
                 recorder.save(*self.state(chunk))
 
@@ -100,7 +102,13 @@ class Metalearning:
             data, row = self.episodes[s.seed], episode[:, None]
             parts.append((data.context[episode], data.queries[row, queries], data.answers[row, queries], data.subset[row, queries]))
         context, queries, answers, subset = map(np.stack, zip(*parts, strict=True))
-        losses = self.ensemble.step(Batch.of_arrays(context, queries, answers, self.ensemble.device)).double().cpu().numpy()
+        changed = {}
+        if self.config.attention_dropout:
+            keys = [(s.seed, "attention dropout", "metalearning", self.step) for s in self.active]
+            p, model = self.config.attention_dropout, self.ensemble.model.config
+            changed["factors"] = attention_dropout(p, keys, model, context, queries)
+        batch = Batch.of_arrays(context, queries, answers, self.ensemble.device, **changed)
+        losses = self.ensemble.step(batch).double().cpu().numpy()
         self.step += 1
         for s, loss, of in zip(self.active, losses, subset, strict=True):
             check_finite(loss.mean(), self.step, self.config.pretrain_lr, "pretrain_lr")
@@ -129,7 +137,7 @@ class Metalearning:
         )
         count = sum(sum(s.loss_count) for s in of)
         if count:
-            self.latest["loss"] = sum(sum(s.loss_sum) for s in of) / count
+            self.news["loss"] = sum(sum(s.loss_sum) for s in of) / count
         self._clear_losses(of)
 
     def _validate(self, recorder: Job) -> None:
@@ -151,7 +159,7 @@ class Metalearning:
                 ),
             )
         self._stop_early(recorder)
-        self.latest["novel"] = float((n_correct / n_queries)[:, novel].mean())
+        self.news["novel"] = float((n_correct / n_queries)[:, novel].mean())
 
     def _stop_early(self, recorder: Job) -> None:
         if not self.config.stop_early:

@@ -36,9 +36,11 @@ def summarise(folder: Path) -> Summary:
 
     metalearning: a row a seed: the kept model's validation accuracy, and at which of the steps it was found.
     few_shot: novel accuracy before any update, over all episodes and seeds. after_training: study accuracy at the last
-    step, of each group, and their mean (each group counts alike, whatever its size).
+    step, of each group, and their mean (each group counts alike, whatever its size). Tests of ablated contexts are not
+    among them (see analysis/tradeoff.py).
     """
     validation, tests = read_table(folder / "pretrain_accuracy.csv"), read_table(folder / "finetune_accuracy.csv")
+    tests = tests[tests.test_level == 0.0].copy()
     for table in (validation, tests):
         table["accuracy"] = table.n_correct / table.n_queries
     rows = []
@@ -66,12 +68,16 @@ def summarise(folder: Path) -> Summary:
                 {**dict(zip(CONDITION, key, strict=True)), **values.to_dict(), "accuracy": values.mean()}
                 for key, values in groups.iterrows()
             ]
-    return {"metalearning": rows, "few_shot": few_shot, "after_training": after, "chance": _chance(folder)}
+    return {"metalearning": rows, "few_shot": few_shot, "after_training": after, "chance": chance(read_flags(folder))}
 
 
-def _chance(folder: Path) -> float:
+def read_flags(folder: Path) -> dict[str, Any]:
+    """The flags of the job in a folder."""
+    return json.loads((folder / "config.json").read_text())["flags"]
+
+
+def chance(flags: dict[str, Any]) -> float:
     """The accuracy of who knows a rule-like task's answers but not which belongs to what: one of 25 places, or one label."""
-    flags = json.loads((folder / "config.json").read_text())["flags"]
     return 1 / 25 if flags["task"] == "grid" else 1 / flags["n_labels_per_task"]
 
 

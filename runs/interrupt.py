@@ -41,21 +41,24 @@ class Progress:
         self.phase, self.total, self.done, self.every = phase, total, done, every
         self._started, self._at_start, self._last_line = time.monotonic(), done, time.monotonic()
         self._bar = tqdm(total=total, initial=done, desc=phase, unit="step", dynamic_ncols=True) if sys.stderr.isatty() else None
-        self._info = ""
+        self._values: dict[str, float] = {}
 
-    def update(self, info: str = "") -> None:
-        """One step more; `info` stays until there is a new one."""
+    def update(self, news: dict[str, float]) -> None:
+        """One step more; what is new stays beside it until there is something newer."""
         self.done += 1
-        self._info = info or self._info
+        self._values.update(news)
         if self._bar is not None:
-            if info:
-                self._bar.set_postfix_str(info, refresh=False)
+            if news:
+                self._bar.set_postfix_str(self._info(), refresh=False)
             self._bar.update()
         elif time.monotonic() - self._last_line >= self.every or self.done == self.total:
             self._last_line = time.monotonic()
             left = timedelta(seconds=round(self.seconds_left()))
-            ending = f", {self._info}" if self._info else ""
+            ending = f", {self._info()}" if self._values else ""
             print(f"{self.phase}: {self.done}/{self.total} steps, {left} left{ending}", file=sys.stderr, flush=True)
+
+    def _info(self) -> str:
+        return ", ".join(f"{what} {value:.3f}" for what, value in self._values.items())
 
     def seconds_left(self) -> float:
         """At the pace so far; 0 before there is one."""

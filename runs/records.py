@@ -14,6 +14,7 @@ from torch import Tensor
 
 from runs import checkpoint
 from runs.interrupt import Interrupted, Progress, StopFlag
+from runs.tracking import Tracker
 
 _EPISODE = ("seed", "init", "rotation", "context_curriculum", "step_curriculum", "episode", "block", "trained_group", "step")
 TABLES = {
@@ -34,7 +35,13 @@ class Job:
     """
 
     def __init__(
-        self, folder: Path, flags: dict, execution: dict, environment: dict, save_minutes: float, stop: StopFlag | None = None
+        self,
+        folder: Path,
+        flags: dict,
+        execution: dict,
+        environment: dict,
+        save_minutes: float,
+        stop: StopFlag | None = None,
     ):
         self.folder, self.checkpoints = folder, folder / "checkpoints"
         self.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -50,6 +57,7 @@ class Job:
         self._files = {table: self._open_table(table, lengths.get(table, 0)) for table in TABLES}
         self._save_seconds, self._last_save = save_minutes * 60, time.monotonic()
         self._stop = stop or StopFlag()
+        self.tracker: Tracker | None = None  # may be set; is sent what is measured
         self._progress: Progress | None = None
         self._last_heartbeat = 0.0
 
@@ -80,9 +88,11 @@ class Job:
         self._progress = Progress(phase, total, done)
         self._report()
 
-    def tick(self, info: str = "") -> None:
-        """One step of the phase is done."""
-        self._progress.update(info)
+    def tick(self, news: dict[str, float]) -> None:
+        """One step of the phase is done, and this was measured at it."""
+        self._progress.update(news)
+        if self.tracker and news:
+            self.tracker.log(self._progress.phase, self._progress.done, news)
         if time.monotonic() - self._last_heartbeat >= HEARTBEAT_SECONDS:
             self._report()
 
@@ -121,6 +131,8 @@ class Job:
         """Close the files; with an error, note it where status can read it, if that is still possible."""
         if self._progress:
             self._progress.close()
+        if self.tracker:
+            self.tracker.close()
         with contextlib.suppress(OSError) if error else contextlib.nullcontext():
             for file in self._files.values():
                 file.close()

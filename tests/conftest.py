@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 import models
 from config import Config, parse
@@ -52,3 +53,13 @@ def finished_job(request, tmp_path_factory):
     done = run_main(*TINY[request.param].split(), "--n_runs", "2", "--out_dir", str(folder))
     assert done.returncode == 0, done.stderr
     return request.param, folder, done
+
+
+@pytest.fixture
+def norms_in_full_precision(monkeypatch):
+    """Hugging Face's RMSNorm computes in fp32 whatever the dtype; lift that, for both sides of a comparison in fp64."""
+
+    def forward(self, x):
+        return self.weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon)
+
+    monkeypatch.setattr(LlamaRMSNorm, "forward", forward)

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 from transformers import LlamaForCausalLM
-from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 import models
 from data import Encoder
@@ -56,16 +55,6 @@ def test_initial_weights():
     again, other = models.draw_weights(model, 1, 0.02), models.draw_weights(model, 2, 0.02)
     assert all(torch.equal(weights[name], again[name]) for name in weights)
     assert not torch.equal(weights["lm_head.weight"], other["lm_head.weight"])
-
-
-@pytest.fixture
-def norms_in_full_precision(monkeypatch):
-    """Hugging Face's RMSNorm computes in fp32 whatever the dtype; lift that, for both sides of a comparison in fp64."""
-
-    def forward(self, x):
-        return self.weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon)
-
-    monkeypatch.setattr(LlamaRMSNorm, "forward", forward)
 
 
 def plain_logits(model, context, queries, n_answer, causal):

@@ -18,6 +18,7 @@ from analysis.summary import Summary, read_table
 def draw(folder: Path, found: Summary) -> None:
     """Draw the picture of a job from its tables and its summary into its folder."""
     tests, validation = read_table(folder / "finetune_accuracy.csv"), read_table(folder / "pretrain_accuracy.csv")
+    tests = tests[tests.test_level == 0.0].copy()
     for table in (tests, validation):
         table["accuracy"] = table.n_correct / table.n_queries
     curves = _congruent(tests) if found["after_training"] else []

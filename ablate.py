@@ -1,0 +1,111 @@
+"""Ablations of the context: what is drawn, and the batch that it makes of one.
+
+mask: examples of the context are hidden from all that follows. gaussian, bernoulli: what the query finds in the context's
+values is disturbed. Both weaken in-context learning and leave the weights alone. Also attention dropout, whose masks are
+draws of the same kind. Every draw is a function of its key, and a level only scales or thresholds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from streams import stream
+
+if TYPE_CHECKING:
+    from transformers import LlamaConfig
+
+Key = tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A kind of ablation of one model on contexts of one layout.
+
+    kind       "mask", "bernoulli" or "gaussian"
+    examples   [C] the example that each position of the context belongs to, -1 at separators
+    values     (layers, heads, width of a head) of the model
+    """
+
+    kind: str
+    examples: np.ndarray
+    values: tuple[int, int, int]
+
+    def draw(self, n: int, *key: int | str) -> np.ndarray:
+        """What n groups of queries share, before any level: uniforms [n, examples] for mask; for the others uniforms or
+        normals [layers, heads, n, C - 1, width], C - 1 being the positions before the last separator."""
+        rng = stream(*key)
+        if self.kind == "mask":
+            return rng.random((n, self.examples.max() + 1), dtype=np.float32)
+        layers, heads, width = self.values
+        shape = (layers, heads, n, len(self.examples) - 1, width)
+        draws = rng.random if self.kind == "bernoulli" else rng.standard_normal
+        return draws(shape, dtype=np.float32)
+
+    def draw_all(self, n: int, keys: Iterable[Key]) -> np.ndarray:
+        """The draws of several members, [N, …], made side by side."""
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # numpy's generators let go of the interpreter's lock
+            return np.stack(list(pool.map(lambda key: self.draw(n, *key), keys)))
+
+    def of_groups(self, draws: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """Draws of `draw_all` for groups that take the draw `which` [G] says."""
+        return draws[:, which] if self.kind == "mask" else draws[:, :, :, which]
+
+    def batch(
+        self, context: np.ndarray, queries: np.ndarray, draws: np.ndarray, levels: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, Tensor]]:
+        """What N members are given so that every group of queries meets the context ablated in a way of its own.
+
+        context [N, C], queries [N, G, Q, L], draws as from `draw_all` for G groups, levels [G]: a probability, or the
+        standard deviation of the noise. Returns context, queries and ablations as `ensemble.Batch` takes them, with
+        the groups in order: contexts [N, G, C] and queries [N, G, Q, L] for mask, else contexts [N, 1, C - 1] and
+        queries [N, 1, G·Q, 1 + L], which begin with the last separator: it is run again on the disturbed context.
+        """
+        n, n_groups, n_queries, length = queries.shape
+        if self.kind == "mask":
+            hides = draws < levels[:, None].astype(np.float32)  # [N, G, examples]
+            hidden = hides[:, :, self.examples] & (self.examples >= 0)  # [N, G, C]
+            contexts = np.broadcast_to(context[:, None], (n, n_groups, context.shape[1]))
+            return contexts, queries, {"bias": self._bias(torch.from_numpy(hidden))}
+        last = np.broadcast_to(context[:, None, None, -1:], (n, n_groups, n_queries, 1))
+        own = np.concatenate([last, queries], axis=3).reshape(n, 1, n_groups * n_queries, length + 1)
+        level = torch.from_numpy(levels.astype(np.float32))[:, None, None]
+        values = torch.from_numpy(draws)[:, :, None]  # [N, layers, 1, heads, G, C - 1, width]
+        changed = {"noise": values * level} if self.kind == "gaussian" else {"keep": values >= level}
+        return context[:, None, :-1], own, changed
+
+    def _bias(self, hidden: Tensor) -> Tensor:
+        """hidden [N, G, C] → what is added to the scores, [N, G, 1, C + 1, C]; the last row is that of the queries.
+
+        A position sees itself, and what is before it: separators, its own example, and the examples not hidden.
+        """
+        n = len(self.examples)
+        example = torch.from_numpy(self.examples)
+        own = (example[:, None] == example) & (example >= 0)  # [C, C]
+        sees = torch.cat([own, torch.zeros(1, n, dtype=torch.bool)]) | ~hidden[:, :, None, :]
+        sees &= torch.ones(n + 1, n, dtype=torch.bool).tril()
+        return torch.zeros(sees.shape).masked_fill_(~sees, torch.finfo(torch.float32).min)[:, :, None]
+
+
+def values_shape(model: LlamaConfig) -> tuple[int, int, int]:
+    """Layers, heads and the width of a head: what `Ablation.values` takes."""
+    return model.num_hidden_layers, model.num_attention_heads, model.hidden_size // model.num_attention_heads
+
+
+def attention_dropout(p: float, keys: Sequence[Key], model: LlamaConfig, context: np.ndarray, queries: np.ndarray) -> Tensor:
+    """Factors of the attention weights of a batch: 0 with probability p, else 1 / (1 - p).
+
+    context [N, B, C] and queries [N, B, K, L], a key a member. The factors are
+    [N, layers, B, heads, C + K·L, C + L], in the layout of `attention.shared_context_attention`.
+    """
+    n_context, (batch, n_queries, length) = context.shape[2], queries.shape[1:]
+    n_layers, n_heads, _ = values_shape(model)
+    shape = (n_layers, batch, n_heads, n_context + n_queries * length, n_context + length)
+    kept = np.stack([stream(*key).random(shape, dtype=np.float32) >= p for key in keys])
+    return torch.from_numpy(kept) / (1 - p)

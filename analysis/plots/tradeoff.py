@@ -1,0 +1,61 @@
+"""tradeoff.png: generalisation falls and retention rises as in-context learning is ablated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis import style
+from analysis.tradeoff import TradeOff, mean_and_interval
+
+LEVEL_LABELS = {
+    "mask": "probability that an example is hidden",
+    "bernoulli": "probability that a value is zeroed",
+    "gaussian": "standard deviation of the noise",
+}
+
+
+def draw(found: TradeOff, path: Path) -> None:
+    """Draw the four measures of a trade-off experiment."""
+    levels = sorted(found.retention.training_level.unique())
+    colors = dict(zip(levels, plt.get_cmap("viridis")(np.linspace(0, 0.9, len(levels))), strict=True))
+    of = "seeds" if found.retention.seed.nunique() > 1 else "episodes"
+    with plt.rc_context(style.RC):
+        figure, axes = plt.subplots(1, 4, figsize=(14, 3.4), layout="constrained")
+        _bars(axes[0], found.generalisation, "test_level", "0.55")
+        axes[0].axhline(found.chance, color="0.2", lw=0.8, ls=":", label="chance")
+        axes[0].legend(loc="upper right")
+        axes[0].set(title="Generalisation: novel items, few-shot", xlabel="level at the test\n" + LEVEL_LABELS[found.ablation])
+        _curves(axes[1], found.learning, colors)
+        axes[1].set(title="Learning: study items", xlabel="updates", ylabel="accuracy", ylim=(-0.03, 1.03))
+        _curves(axes[2], found.errors, colors)
+        axes[2].set(title="Errors: training loss", xlabel="updates", ylabel="loss (nats per token)")
+        axes[2].legend(title="level while\ntraining", loc="upper right", fontsize=7, title_fontsize=7)
+        highest = f"tested at level {levels[-1]:g}"
+        _bars(axes[3], found.retention, "training_level", [colors[level] for level in levels])
+        axes[3].set(title=f"Retention: study items, {highest}", xlabel="level while training\n" + LEVEL_LABELS[found.ablation])
+        n = found.retention[of[:-1]].nunique()
+        figure.suptitle(f"{found.task} task, rule-like, interleaved (bars: mean and 95 % interval over {n} {of})", fontsize=10)
+        figure.savefig(path)
+        plt.close(figure)
+
+
+def _bars(axes: Axes, frame: pd.DataFrame, level: str, color: object) -> None:
+    means = mean_and_interval(frame, [level])
+    places = range(len(means))
+    axes.bar(places, means["mean"], 0.75, color=color, yerr=means["half"], ecolor="0.2", capsize=2, error_kw={"lw": 0.8})
+    axes.set_xticks(places, [f"{value:g}" for value in means[level]])
+    axes.set(ylabel="accuracy", ylim=(0, 1.08))
+
+
+def _curves(axes: Axes, frame: pd.DataFrame, colors: dict[float, object]) -> None:
+    means = mean_and_interval(frame, ["training_level", "step"])
+    for level, part in means.groupby("training_level"):
+        axes.plot(part.step, part["mean"], color=colors[level], lw=1.2, label=f"{level:g}")

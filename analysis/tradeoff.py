@@ -1,0 +1,97 @@
+"""A trade-off experiment from the folders of its jobs, one training level each: what falls and what rises with the level.
+
+Measures are those of the paper, on rule-like tasks with interleaved contexts and steps. generalisation: few-shot novel
+accuracy against the test level. learning: study accuracy against the step, tested at the level that is trained at.
+errors: training loss against the step. retention: study accuracy at the last step (groups alike), tested at the highest
+training level, against the training level.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.summary import chance, read_flags, read_table
+
+PER_EPISODE = ["seed", "episode"]
+
+
+@dataclass(frozen=True)
+class TradeOff:
+    """Each frame has a row a level (and step), seed and episode, and a column `value`.
+
+    generalisation: test_level · learning, errors: training_level, step · retention: training_level
+    """
+
+    task: str
+    ablation: str
+    chance: float
+    generalisation: pd.DataFrame
+    learning: pd.DataFrame
+    errors: pd.DataFrame
+    retention: pd.DataFrame
+
+
+def read(folders: list[Path]) -> TradeOff:
+    """The finished jobs in these folders, which differ in their training level alone."""
+    flags = [read_flags(folder) for folder in folders]
+    levels = [round(f["ablation_level"], 6) for f in flags]
+    highest = max(levels)
+    generalisation, learning, errors, retention = [], [], [], []
+    for folder, level in zip(folders, levels, strict=True):
+        tests = _rule_like(read_table(folder / "finetune_accuracy.csv"))
+        tests["test_level"] = tests.test_level.round(6)
+        tests["value"] = tests.n_correct / tests.n_queries
+        study = _by_episode(tests[tests.subset != "novel"], ["test_level", "step"])  # groups alike
+        if level == min(levels):  # before training all jobs are alike
+            generalisation = _by_episode(tests[(tests.subset == "novel") & (tests.step == 0)], ["test_level"])
+        learning.append(study[study.test_level == level].assign(training_level=level))
+        last = study[(study.test_level == highest) & (study.step == study.step.max())]
+        retention.append(last.assign(training_level=level))
+        losses = _rule_like(read_table(folder / "finetune_loss.csv")).rename(columns={"loss": "value"})
+        errors.append(_by_episode(losses, ["step"]).assign(training_level=level))
+    return TradeOff(
+        flags[0]["task"], flags[0]["ablation"], chance(flags[0]), generalisation, *map(pd.concat, (learning, errors, retention))
+    )
+
+
+def _rule_like(table: pd.DataFrame) -> pd.DataFrame:
+    interleaved = (table.context_curriculum == "interleaved") & (table.step_curriculum == "interleaved")
+    return table[(table.rotation == "unrotated") & interleaved].copy()
+
+
+def _by_episode(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    return table.groupby([*by, *PER_EPISODE], as_index=False).value.mean()
+
+
+def mean_and_interval(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Columns `by`, mean, and half the width of a 95 % interval (1.96 standard errors) over seeds, or over episodes if
+    there is but one seed."""
+    n_seeds = frame.seed.nunique()
+    units = frame.groupby([*by, "seed"], as_index=False).value.mean() if n_seeds > 1 else frame
+    grouped = units.groupby(by).value
+    return pd.DataFrame({"mean": grouped.mean(), "half": 1.96 * grouped.sem().fillna(0)}).reset_index()
+
+
+def table(found: TradeOff) -> str:
+    """The two ends of the trade-off as text, with rank correlations over the levels."""
+    lines = [f"Trade-off: {found.task}, {found.ablation}, rule-like tasks, interleaved contexts and steps"]
+    for name, what, level in (
+        ("generalisation", "few-shot accuracy on novel items, by test level", "test_level"),
+        ("retention", "accuracy on study items after training, at the highest level, by training level", "training_level"),
+    ):
+        means = mean_and_interval(getattr(found, name), [level])
+        lines += [
+            f"  {name}: {what}",
+            "    level " + "".join(f"{value:>7g}" for value in means[level]),
+            "    mean  " + "".join(f"{value:>7.3f}" for value in means["mean"]),
+            f"    Spearman's rank correlation with the level: {spearman(means[level], means['mean']):.2f}",
+        ]
+    return "\n".join(lines)
+
+
+def spearman(level: pd.Series, mean: pd.Series) -> float:
+    """Rank correlation; 0 if nothing changes with the level."""
+    return float(level.rank().corr(mean.rank())) if mean.nunique() > 1 else 0.0

@@ -1,0 +1,115 @@
+"""Attention of a context and of queries that share it: what makes an episode cost one pass; and where ablations act.
+
+Registered with transformers under the name `ATTENTION`. The ablations come as tensors (see ablate.py).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface
+
+
+def shared_context_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    n_context: int,
+    n_queries: int,
+    vmapped: bool,
+    bias: Tensor | None = None,
+    noise: Tensor | None = None,
+    keep: Tensor | None = None,
+    factors: Tensor | None = None,
+    **_: object,
+) -> tuple[Tensor, None]:
+    """Attention of a context and of K queries that see it but not each other, without the (K·L)² scores between queries.
+
+    query, key, value: [B, H, C + K·L, D] in the layout of `models.answer_logits`. Returns [B, C + K·L, H, D].
+    bias [B, 1, C + 1, C] is added to the scores of context positions and (last row) of queries.
+    noise is added to, and keep multiplied with, the values that queries find in the context: [layers, B, H, G, C, D]
+    for G groups of K / G queries. factors multiply the attention weights (dropout): [layers, B, H, C + K·L, C + L].
+    """
+    batch, n_heads, total, width = query.shape
+    query = query * scaling
+    if n_queries == 1 and bias is None and noise is None and keep is None and factors is None:  # one flat sequence
+        return fused(query, key, value, None, vmapped).transpose(1, 2), None
+
+    def split(x: Tensor) -> tuple[Tensor, Tensor]:
+        return x[:, :, :n_context], x[:, :, n_context:]
+
+    (q_context, q_own), (k_context, k_own), (v_context, v_own) = split(query), split(key), split(value)
+    factors_context, factors_own = split(factors[module.layer_idx]) if factors is not None else (None, None)
+    bias = None if bias is None else bias.to(query.dtype)
+    among_context = None if bias is None else bias[:, :, :-1]
+    if factors is None:
+        out_context = fused(q_context, k_context, v_context, among_context, vmapped)
+    else:
+        scores = q_context @ k_context.transpose(2, 3) + (_future(n_context, query) if among_context is None else among_context)
+        out_context = (scores.softmax(-1) * factors_context[..., :n_context]) @ v_context
+
+    length = (total - n_context) // n_queries
+    per_query = (batch, n_heads, n_queries, length, width)
+    own = q_own.reshape(per_query) @ k_own.reshape(per_query).transpose(3, 4) + _future(length, query)  # [B, H, K, L, L]
+    to_context = q_own @ k_context.transpose(2, 3)  # [B, H, K·L, C]
+    if bias is not None:
+        to_context = to_context + bias[:, :, -1:]
+    scores = torch.cat([to_context, own.reshape(batch, n_heads, n_queries * length, length)], dim=3)
+    weights = scores.softmax(-1)
+    if factors_own is not None:
+        weights = weights * factors_own
+    weights_own = weights[..., n_context:].reshape(batch, n_heads, n_queries, length, length)
+    out_own = (weights_own @ v_own.reshape(per_query)).reshape(q_own.shape)
+    if noise is None and keep is None:
+        found = weights[..., :n_context] @ v_context
+    else:
+        values = v_context[:, :, None]  # [B, H, 1 or G, C, D]
+        values = values * keep[module.layer_idx] if keep is not None else values
+        values = values + noise[module.layer_idx] if noise is not None else values
+        found = weights[..., :n_context].unflatten(2, (values.shape[2], -1)) @ values
+    out_own = out_own + found.reshape(q_own.shape)
+
+    return torch.cat([out_context, out_own], dim=2).transpose(1, 2), None
+
+
+def _future(n: int, like: Tensor) -> Tensor:
+    """[n, n]: the lowest number where the column is later than the row, else 0; of the type and device of `like`."""
+    return torch.full((n, n), torch.finfo(like.dtype).min, dtype=like.dtype, device=like.device).triu(1)
+
+
+def fused(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, vmapped: bool) -> Tensor:
+    """Attention of scaled queries, [B, H, S, D] each, by torch's fused kernel, which never holds the S² scores: causal,
+    or with a bias [B, 1, S, S] instead."""
+    return _FusedUnderVmap.apply(query, key, value, bias) if vmapped else _fused(query, key, value, bias)
+
+
+def _fused(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+    return torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, is_causal=bias is None, scale=1.0)
+
+
+class _FusedUnderVmap(torch.autograd.Function):
+    """The same for members under vmap, for which the kernel has no rule: they become part of the batch.
+
+    Only the rule is ever run; what it does is recorded by autograd as it stands.
+    """
+
+    @staticmethod
+    def forward(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+        return _fused(query, key, value, bias)
+
+    @staticmethod
+    def setup_context(ctx: object, inputs: tuple, output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def vmap(info: object, in_dims: tuple[int | None, ...], *operands: Tensor | None) -> tuple[Tensor, int]:
+        stacked = [x if x is None else x.movedim(dim, 0) for x, dim in zip(operands, in_dims, strict=True)]  # [N, B, …]
+        n_members = stacked[0].shape[0]
+        return _fused(*(x if x is None else x.flatten(0, 1) for x in stacked)).unflatten(0, (n_members, -1)), 0
+
+
+ATTENTION = "shared_context"
+AttentionInterface.register(ATTENTION, shared_context_attention)

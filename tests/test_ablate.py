@@ -1,0 +1,291 @@
+"""Ablations against an independent slow path: single flat sequences, Hugging Face's own attention mask and cache."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
+
+import models
+from ablate import Ablation, attention_dropout, values_shape
+from data import Encoder
+from ensemble import Batch, Ensemble
+from finetune import Finetuning, plan
+from runs.records import Job
+from tasks import make_task
+from test import count_correct, count_correct_ablated
+from tests.conftest import TINY, built, configured
+
+CPU = torch.device("cpu")
+SIZES = "--n_layers 2 --n_heads 2 --d_model 16 --d_ff 16 --n_test 2"
+SMALL = "--n_train 60 --n_val 3 --n_task_dims 20 --n_symbols 4 --n_in_context 8"
+TASKS = {
+    "grid": f"--task grid --real_words {SIZES}",
+    "grid with prefaces": f"--task grid --preface_id 1 --test_preface_id 2 --sep_id 2 --template_id 3 {SIZES} --max_len 250",
+    "category": f"--task category {SMALL} {SIZES}",
+    "category causal": f"--task category --lm_task causal {SMALL} {SIZES}",
+}
+
+
+class Setting:
+    """Two test episodes, and a Llama of ours and a plain one with the same weights, in fp64."""
+
+    def __init__(self, flags):
+        self.config = configured(flags)
+        self.encoder = Encoder(self.config, make_task(self.config))
+        self.model = built(self.config, self.encoder).to(torch.float64)
+        self.weights = [{n: w.double() for n, w in models.draw_weights(self.model, s, 0.3).items()} for s in (0, 1)]
+        architecture = models.architecture(self.config, self.encoder.vocab_size)
+        self.plain = LlamaForCausalLM(LlamaConfig(**architecture, attn_implementation="sdpa")).to(torch.float64)
+        self.plain_member = None
+        self.episodes = [self.encoder.episodes(s, "test", "unrotated", "blocked", 2).one(0) for s in (0, 1)]
+        self.examples = self.encoder.examples(self.episodes[0])
+
+    def ablation(self, kind) -> Ablation:
+        return Ablation(kind, self.examples, values_shape(self.model.config))
+
+    def ours(self, kind, draws, levels, n_queries=3):
+        """Logits [2, G, Q, T, V] of two members, each group of queries ablated in its own way; and the ensemble."""
+        ensemble = Ensemble(self.model, self.weights, 1e-3, 0.999, self.encoder.causal, CPU)
+        context, queries, answers = (
+            np.concatenate([getattr(e, part) for e in self.episodes]) for part in ("context", "queries", "answers")
+        )
+        groups = len(levels)
+        chosen = np.broadcast_to(queries[:, None, :n_queries], (2, groups, n_queries, queries.shape[2]))
+        contexts, own, changed = self.ablation(kind).batch(context, chosen, draws, np.array(levels))
+        asked = np.broadcast_to(answers[:, None, :n_queries], (2, groups, n_queries, answers.shape[2]))
+        batch = Batch.of_arrays(contexts, own, asked.reshape(*own.shape[:3], -1), CPU, **changed)
+        return ensemble.logits(batch).unflatten(1, (-1,)).reshape(2, groups, n_queries, answers.shape[2], -1), ensemble
+
+    def slowly(self, kind, member, draw, level, query):
+        """The same for one member, group and query: logits [T, V], with the plain model and one flat sequence."""
+        if self.plain_member != member:
+            self.plain.load_state_dict(self.weights[member])
+            self.plain_member = member
+        e = self.episodes[member]
+        context, asked = e.context[0].astype(int), e.queries[0, query].astype(int)
+        n, length, n_answer = len(context), len(asked), e.answers.shape[2]
+        low = torch.finfo(torch.float64).min
+        if kind == "mask":
+            mask = torch.full((n + length, n + length), low, dtype=torch.float64)
+            for i in range(n + length):
+                for j in range(i + 1):
+                    example = self.examples[j] if j < n else -1
+                    hidden = example >= 0 and draw[example] < np.float32(level)
+                    same = i < n and self.examples[i] == example
+                    if not hidden or same:
+                        mask[i, j] = 0
+            ids = torch.from_numpy(np.concatenate([context, asked]))[None]
+            logits = self.plain(
+                input_ids=ids, attention_mask=mask[None, None], position_ids=torch.arange(n + length)[None], use_cache=False
+            ).logits[0]
+        else:
+            cache = DynamicCache()
+            ids = torch.from_numpy(context[:-1])[None]
+            before = torch.full((n - 1, n - 1), low, dtype=torch.float64).triu(1)[None, None]
+            self.plain(
+                input_ids=ids,
+                attention_mask=before,
+                position_ids=torch.arange(n - 1)[None],
+                past_key_values=cache,
+                use_cache=True,
+            )
+            for layer, drawn in zip(cache.layers, draw, strict=True):  # drawn: [heads, C - 1, width]
+                changed = torch.from_numpy(drawn)
+                if kind == "gaussian":
+                    layer.values = layer.values + (changed * np.float32(level))[None]
+                else:
+                    layer.values = layer.values * (changed >= np.float32(level))[None]
+            ids = torch.from_numpy(np.concatenate([context[-1:], asked]))[None]
+            after = torch.zeros(length + 1, n + length, dtype=torch.float64)
+            after[:, n - 1 :] = torch.full((length + 1, length + 1), low, dtype=torch.float64).triu(1)
+            logits = self.plain(
+                input_ids=ids,
+                attention_mask=after[None, None],
+                position_ids=torch.arange(n - 1, n + length)[None],
+                past_key_values=cache,
+                use_cache=True,
+            ).logits[0]
+        shift = int(self.encoder.causal)
+        return logits[len(logits) - n_answer - shift : len(logits) - shift]
+
+
+@pytest.fixture(params=list(TASKS))
+def setting(request, norms_in_full_precision):
+    return Setting(TASKS[request.param])
+
+
+def draw_of(draws, kind, member, group):
+    return draws[member, group] if kind == "mask" else draws[member][:, :, group]
+
+
+@pytest.mark.parametrize(("kind", "levels"), [("mask", [0.3, 0.6]), ("gaussian", [0.5, 4.0]), ("bernoulli", [0.2, 0.9])])
+def test_same_function_as_flat_sequences(setting, kind, levels):
+    draws = setting.ablation(kind).draw_all(2, [("ablation", 0), ("ablation", 1)])
+    logits, ensemble = setting.ours(kind, draws, levels)
+    slow = torch.stack(
+        [
+            torch.stack(
+                [
+                    torch.stack([setting.slowly(kind, m, draw_of(draws, kind, m, g), levels[g], q) for q in range(3)])
+                    for g in range(2)
+                ]
+            )
+            for m in range(2)
+        ]
+    )  # [2, G, Q, T, V]
+    assert (logits - slow).abs().max() < 1e-10
+    plain = setting.ours(kind, draws, [0.0, 0.0])[0]
+    assert (logits - plain).abs().max() > 1e-3, "the ablation must do something"
+    # gradients: into the weights that made the clean context as well
+    target = torch.linspace(-1, 1, logits[1].numel(), dtype=torch.float64).reshape(logits[1].shape)
+    (logits[1] * target).sum().backward()
+    setting.plain.zero_grad()
+    total = sum(
+        (setting.slowly(kind, 1, draw_of(draws, kind, 1, g), levels[g], q) * target[g, q]).sum() for g in range(2) for q in range(3)
+    )
+    total.backward()
+    for name, parameter in setting.plain.named_parameters():
+        ours = ensemble.parameters[name].grad[1]
+        assert (ours - parameter.grad).abs().max() <= 1e-10 * max(1, parameter.grad.abs().max()), name
+
+
+@pytest.mark.parametrize("kind", ["mask", "gaussian", "bernoulli"])
+def test_level_zero_is_the_plain_pass(setting, kind):
+    draws = setting.ablation(kind).draw_all(1, [("a",), ("b",)])
+    logits, ensemble = setting.ours(kind, draws, [0.0])
+    parts = (np.stack([getattr(e, part) for e in setting.episodes]) for part in ("context", "queries", "answers"))
+    plain = ensemble.logits(Batch.of_arrays(*parts, CPU))[:, 0, :3]
+    assert (logits[:, 0] - plain).abs().max() < 1e-10
+
+
+def test_with_every_example_hidden_no_example_matters(setting):
+    draws = setting.ablation("mask").draw_all(1, [("a",), ("b",)])
+    logits, _ = setting.ours("mask", draws, [1.0])
+    inside = setting.examples >= 0
+    for e in setting.episodes:
+        e.context[0, inside] = np.roll(e.context[0, inside], 1)
+    changed, _ = setting.ours("mask", draws, [1.0])
+    assert (logits - changed).abs().max() < 1e-12
+
+
+def test_examples_by_hand():
+    """One word of preface and items of six tokens; the separator closes each."""
+    s = Setting(TASKS["grid"])
+    assert s.examples.tolist() == [0] + [j for i in range(9) for j in [i] * 5 + [-1]]
+    comma = Setting(TASKS["grid with prefaces"])  # "( red , dog ) : 1 3 ," : the comma inside is no separator
+    text = comma.encoder.text(comma.episodes[0].context[0]).split(" ")
+    ends = np.flatnonzero(comma.examples == -1)
+    assert len(ends) == 9
+    assert all(text[i] == "," for i in ends)
+    assert all(text[i - 1].isdigit() and text[i - 2].isdigit() for i in ends)
+
+
+def test_draws_have_their_statistics():
+    s = Setting(TASKS["grid"])
+    uniforms = s.ablation("mask").draw(4000, "x")
+    assert uniforms.shape == (4000, 9)
+    assert (uniforms < 0.3).mean(0) == pytest.approx(np.full(9, 0.3), abs=0.03)
+    noise = s.ablation("gaussian").draw(200, "x")
+    assert noise.shape == (2, 2, 200, 54, 8)
+    assert noise.mean() == pytest.approx(0, abs=0.01)
+    assert noise.std() == pytest.approx(1, abs=0.01)
+    assert np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1] == pytest.approx(0, abs=0.01)
+    zeroed = s.ablation("bernoulli").draw(200, "x")
+    assert (zeroed < 0.7).mean() == pytest.approx(0.7, abs=0.01)
+    assert (s.ablation("mask").draw(3, "x") == uniforms[:3]).all()
+    assert (s.ablation("mask").draw(3, "y") != uniforms[:3]).any()
+
+
+@pytest.mark.parametrize("kind", ["mask", "gaussian", "bernoulli"])
+def test_counts_at_levels_against_the_slow_path(kind, monkeypatch):
+    """All levels and repeats, cut into passes of few groups, counted by hand."""
+    import test
+
+    monkeypatch.setattr(test, "TOKENS_AT_ONCE", 1000)
+    s = Setting(TASKS["category"])
+    levels, repeats, keys = (0.4, 0.8), 3, [("a", 0), ("a", 1)]
+    ensemble = Ensemble(s.model, s.weights, 1e-3, 0.999, s.encoder.causal, CPU)
+    n_correct, n_queries = count_correct_ablated(ensemble, s.episodes, s.ablation(kind), levels, repeats, keys)
+    assert n_queries.tolist() == [[[12, 12, 24]] * 2] * 2
+    draws = s.ablation(kind).draw_all(repeats, keys)
+    for member, e in enumerate(s.episodes):
+        for v, level in enumerate(levels):
+            right = np.zeros(3, dtype=int)
+            for query in range(16):
+                for repeat in range(repeats):
+                    logits = s.slowly(kind, member, draw_of(draws, kind, member, repeat), level, query)
+                    right[e.subset[0, query]] += int(logits.argmax(-1).tolist() == e.answers[0, query].tolist())
+            assert n_correct[member, v].tolist() == right.tolist()
+    at_zero, _ = count_correct_ablated(ensemble, s.episodes, s.ablation(kind), (0.0,), 1, keys)
+    assert at_zero[:, 0].tolist() == count_correct(ensemble, s.episodes)[0][:, 0].tolist()
+
+
+ABLATED = {
+    "mask": "--ablation mask --ablation_level 0.4",
+    "gaussian": "--ablation gaussian --ablation_level 2 --test_ablation_level_max 4",
+    "bernoulli": "--ablation bernoulli --ablation_level 0.5",
+    "dropout": "--attention_dropout 0.3",
+}
+
+
+def losses_of(task, flags, folder, members=slice(None)):
+    """The rows of finetune_loss.csv of one ensemble, and its accuracies."""
+    config = dataclasses.replace(configured(f"{TINY[task]} {flags}"), finetune_lr=0.01)
+    encoder = Encoder(config, make_task(config))
+    model = built(config, encoder)
+    chosen = plan(config)[0][members]
+    weights = [models.draw_weights(model, 0, 0.1)] * len(chosen)
+    job = Job(folder, {}, {}, {}, save_minutes=10)
+    run = Finetuning(config, encoder, chosen, Ensemble(model, weights, 0.01, 0.999, encoder.causal, CPU), 0)
+    job.start("finetuning", run.n_steps, 0)
+    run.run(job)
+    job.close()
+    return (folder / "finetune_loss.csv").read_bytes(), pd.read_csv(folder / "finetune_accuracy.csv")
+
+
+@pytest.mark.parametrize("task", ["grid", "category"])
+@pytest.mark.parametrize("kind", list(ABLATED))
+def test_how_often_it_is_tested_changes_no_byte(task, kind, tmp_path):
+    flags = f"{ABLATED[kind]} --test_ablation_level_num 3 --test_repeats 2"
+    often, accuracy = losses_of(task, f"{flags} --finetune_test_every 1", tmp_path / "often")
+    seldom, _ = losses_of(task, f"{flags} --finetune_test_every 100", tmp_path / "seldom")
+    assert often == seldom
+    without, _ = losses_of(task, "", tmp_path / "without")
+    assert without != often, "it must do something"
+    levels = {"mask": [0, 0.4, 0.5, 1], "gaussian": [0, 2, 4], "bernoulli": [0, 0.5, 1], "dropout": [0]}[kind]
+    assert sorted(set(accuracy.test_level)) == levels
+    plain = accuracy[accuracy.test_level == 0].groupby("subset").n_queries.first()
+    for level in levels[1:]:
+        ablated = accuracy[accuracy.test_level == level].groupby("subset").n_queries.first()
+        assert (ablated == 2 * plain).all()
+
+
+@pytest.mark.parametrize("kind", list(ABLATED))
+def test_company_changes_no_draw(kind, tmp_path):
+    together, _ = losses_of("grid", ABLATED[kind], tmp_path / "together", slice(0, 3))
+    alone, _ = losses_of("grid", ABLATED[kind], tmp_path / "alone", slice(1, 2))
+    rows = [line.split(",") for line in together.decode().splitlines()]
+    expected = [line.split(",") for line in alone.decode().splitlines()[1:]]
+    found = [row for row in rows if row[:6] == expected[0][:6]]
+    assert [float(row[-1]) for row in found] == pytest.approx([float(row[-1]) for row in expected], rel=1e-3)
+
+
+def test_attention_dropout_by_hand():
+    """Factors are 0 or 1 / (1 - p); with all of them 1 the explicit path is the fused one."""
+    s = Setting(TASKS["grid"])
+    context = np.stack([e.context for e in s.episodes])
+    queries = np.stack([e.queries for e in s.episodes])
+    answers = np.stack([e.answers for e in s.episodes])
+    factors = attention_dropout(0.25, [("a",), ("b",)], s.model.config, context, queries)
+    assert factors.shape == (2, 2, 1, 2, 55 + 25 * 5, 55 + 5)
+    assert factors.unique().tolist() == pytest.approx([0, 4 / 3])
+    assert (factors == 0).float().mean().item() == pytest.approx(0.25, abs=0.01)
+    ensemble = Ensemble(s.model, s.weights, 1e-3, 0.999, False, CPU)
+    plain = ensemble.logits(Batch.of_arrays(context, queries, answers, CPU))
+    ones = ensemble.logits(Batch.of_arrays(context, queries, answers, CPU, factors=torch.ones_like(factors)))
+    assert (plain - ones).abs().max() < 1e-10
+    dropped = ensemble.logits(Batch.of_arrays(context, queries, answers, CPU, factors=factors))
+    assert (plain - dropped).abs().max() > 1e-3
