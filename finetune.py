@@ -88,6 +88,7 @@ class Finetuning:
         """From the current step to the end."""
         if self.step == 0:
             self._test(recorder, "", "")
+            self._tick(recorder, 0)
         while self.step < self.n_steps:
             block, step_in_block = divmod(self.step, self.config.n_steps_per_block)
             trained = self.groups[block % len(self.groups)] if self.members[0].step_curriculum == "blocked" else "all"
@@ -97,10 +98,13 @@ class Finetuning:
                 self._write_losses(recorder, block, trained)
             if self.step % self.config.finetune_test_every == 0 or at_block_end:
                 self._test(recorder, block, trained)
-            recorder.tick(self.news)
-            self.news = {}
+            self._tick(recorder, 1)
             if recorder.save_due():
                 recorder.save(*self.state())
+
+    def _tick(self, recorder: Job, steps: int) -> None:
+        recorder.tick(self.news, steps)
+        self.news = {}
 
     def _update(self, block: int, step_in_block: int, trained: str) -> None:
         chosen = []

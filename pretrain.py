@@ -78,6 +78,7 @@ class Metalearning:
         recorder.start("metalearning", self.n_steps, self.step)
         if self.step == 0:
             self._validate(recorder)
+            self._tick(recorder, 0)
         while self.step < self.n_steps and self.active:
             self._update()
             at_epoch_end = self.step % self.per_epoch == 0
@@ -85,10 +86,13 @@ class Metalearning:
                 self._write_losses(recorder, self.active)
             if self.step % self.config.test_every == 0 or at_epoch_end:
                 self._validate(recorder)
-            recorder.tick(self.news)
-            self.news = {}
+            self._tick(recorder, 1)
             if recorder.save_due():
                 recorder.save(*self.state(chunk))
+
+    def _tick(self, recorder: Job, steps: int) -> None:
+        recorder.tick(self.news, steps)
+        self.news = {}
 
     def _update(self) -> None:
         epoch, batch = divmod(self.step, self.per_epoch)

@@ -43,14 +43,14 @@ class Progress:
         self._bar = tqdm(total=total, initial=done, desc=phase, unit="step", dynamic_ncols=True) if sys.stderr.isatty() else None
         self._values: dict[str, float] = {}
 
-    def update(self, news: dict[str, float]) -> None:
-        """One step more; what is new stays beside it until there is something newer."""
-        self.done += 1
+    def update(self, news: dict[str, float], steps: int) -> None:
+        """Some steps more; what is new stays beside them until there is something newer."""
+        self.done += steps
         self._values.update(news)
         if self._bar is not None:
             if news:
                 self._bar.set_postfix_str(self._info(), refresh=False)
-            self._bar.update()
+            self._bar.update(steps)
         elif time.monotonic() - self._last_line >= self.every or self.done == self.total:
             self._last_line = time.monotonic()
             left = timedelta(seconds=round(self.seconds_left()))

@@ -88,9 +88,9 @@ class Job:
         self._progress = Progress(phase, total, done)
         self._report()
 
-    def tick(self, news: dict[str, float]) -> None:
-        """One step of the phase is done, and this was measured at it."""
-        self._progress.update(news)
+    def tick(self, news: dict[str, float], steps: int = 1) -> None:
+        """A step of the phase is done, and this was measured at it (with `steps` 0: before the first one)."""
+        self._progress.update(news, steps)
         if self.tracker and news:
             self.tracker.log(self._progress.phase, self._progress.done, news)
         if time.monotonic() - self._last_heartbeat >= HEARTBEAT_SECONDS:

@@ -138,8 +138,10 @@ def test_a_job_killed_while_it_began_can_begin_again(tmp_path):
 
 def test_progress_in_a_log_is_plain_lines(capsys):
     progress = Progress("metalearning", 3, every=0.0)
-    for info in ("", "loss 1.5", ""):
-        progress.update(info)
+    progress.update({"novel": 0.25}, 0)
+    for news in ({}, {"loss": 1.5}, {}):
+        progress.update(news, 1)
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0].startswith("metalearning: 1/3 steps, 0:00:00 left")
-    assert lines[2] == "metalearning: 3/3 steps, 0:00:00 left, loss 1.5"
+    assert lines[0] == "metalearning: 0/3 steps, 0:00:00 left, novel 0.250"
+    assert lines[1] == "metalearning: 1/3 steps, 0:00:00 left, novel 0.250"
+    assert lines[3] == "metalearning: 3/3 steps, 0:00:00 left, novel 0.250, loss 1.500"
