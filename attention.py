@@ -20,6 +20,7 @@ def shared_context_attention(
     n_context: int,
     n_queries: int,
     vmapped: bool,
+    answers: Tensor,
     bias: Tensor | None = None,
     noise: Tensor | None = None,
     keep: Tensor | None = None,
@@ -28,7 +29,8 @@ def shared_context_attention(
 ) -> tuple[Tensor, None]:
     """Attention of a context and of K queries that see it but not each other, without the (K·L)² scores between queries.
 
-    query, key, value: [B, H, C + K·L, D] in the layout of `models.answer_logits`. Returns [B, C + K·L, H, D].
+    query, key, value: [B, H, C + K·L, D] in the layout of `models.answer_logits`. Returns [B, C + K·L, H, D]. Of the last
+    layer only the positions `answers` [K·T] are wanted, and the others are 0 there.
     bias [B, 1, C + 1, C] is added to the scores of context positions and (last row) of queries.
     noise is added to, and keep multiplied with, the values that queries find in the context: [layers, B, H, G, C, D]
     for G groups of K / G queries. factors multiply the attention weights (dropout): [layers, B, H, C + K·L, C + L].
@@ -39,39 +41,45 @@ def shared_context_attention(
         return fused(query, key, value, None, vmapped).transpose(1, 2), None
 
     def split(x: Tensor) -> tuple[Tensor, Tensor]:
-        return x[:, :, :n_context], x[:, :, n_context:]
+        return x.split([n_context, total - n_context], dim=2)  # its gradient is one concatenation
 
     (q_context, q_own), (k_context, k_own), (v_context, v_own) = split(query), split(key), split(value)
     factors_context, factors_own = split(factors[module.layer_idx]) if factors is not None else (None, None)
     bias = None if bias is None else bias.to(query.dtype)
-    among_context = None if bias is None else bias[:, :, :-1]
-    if factors is None:
-        out_context = fused(q_context, k_context, v_context, among_context, vmapped)
-    else:
-        scores = q_context @ k_context.transpose(2, 3) + (_future(n_context, query) if among_context is None else among_context)
-        out_context = (scores.softmax(-1) * factors_context[..., :n_context]) @ v_context
 
     length = (total - n_context) // n_queries
-    per_query = (batch, n_heads, n_queries, length, width)
-    own = q_own.reshape(per_query) @ k_own.reshape(per_query).transpose(3, 4) + _future(length, query)  # [B, H, K, L, L]
-    to_context = q_own @ k_context.transpose(2, 3)  # [B, H, K·L, C]
+    future = _future(length, query)
+    is_last = module.layer_idx == module.config.num_hidden_layers - 1
+    if is_last:
+        rows = answers - n_context  # [K·T]
+        q_own, future = q_own[:, :, rows], future[rows[: len(rows) // n_queries]]
+        factors_own = factors_own if factors_own is None else factors_own[:, :, rows]
+    per_query = (batch, n_heads, n_queries, -1, width)
+    own = q_own.reshape(per_query) @ k_own.reshape(per_query).transpose(3, 4) + future  # [B, H, K, L or T, L]
+    to_context = q_own @ k_context.transpose(2, 3)  # [B, H, K·L or K·T, C]
     if bias is not None:
         to_context = to_context + bias[:, :, -1:]
-    scores = torch.cat([to_context, own.reshape(batch, n_heads, n_queries * length, length)], dim=3)
-    weights = scores.softmax(-1)
+    weights = torch.cat([to_context, own.flatten(2, 3)], dim=3).softmax(-1)
     if factors_own is not None:
         weights = weights * factors_own
-    weights_own = weights[..., n_context:].reshape(batch, n_heads, n_queries, length, length)
-    out_own = (weights_own @ v_own.reshape(per_query)).reshape(q_own.shape)
+    found, own = weights.split([n_context, length], dim=3)
+    out_own = (own.unflatten(2, (n_queries, -1)) @ v_own.reshape(per_query)).flatten(2, 3)
     if noise is None and keep is None:
-        found = weights[..., :n_context] @ v_context
+        out_own = out_own + found @ v_context
     else:
         values = v_context[:, :, None]  # [B, H, 1 or G, C, D]
         values = values * keep[module.layer_idx] if keep is not None else values
         values = values + noise[module.layer_idx] if noise is not None else values
-        found = weights[..., :n_context].unflatten(2, (values.shape[2], -1)) @ values
-    out_own = out_own + found.reshape(q_own.shape)
+        out_own = out_own + (found.unflatten(2, (values.shape[2], -1)) @ values).flatten(2, 3)
 
+    if is_last:
+        return torch.zeros_like(query).index_copy(2, answers, out_own).transpose(1, 2), None
+    among_context = None if bias is None else bias[:, :, :-1]
+    if factors_context is None:
+        out_context = fused(q_context, k_context, v_context, among_context, vmapped)
+    else:
+        scores = q_context @ k_context.transpose(2, 3) + (_future(n_context, query) if among_context is None else among_context)
+        out_context = (scores.softmax(-1) * factors_context[..., :n_context]) @ v_context
     return torch.cat([out_context, out_own], dim=2).transpose(1, 2), None
 
 

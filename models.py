@@ -129,6 +129,7 @@ def answer_logits(
         # The model would build a causal mask of its own; a 4-D one is handed on as it is, and our attention needs none.
         attention_mask=torch.zeros((1, 1, 1, 1), device=context.device),
         logits_to_keep=answers,
+        answers=answers,
         n_context=n_context,
         n_queries=n_queries,
         vmapped=vmapped,

@@ -1,76 +1,171 @@
-"""One metalearning step of 256 queries at paper size, against the plain path, in one run.
+"""The program's steps at paper size against the plain path (benchmarks/plain.py), in one run.
 
-    python benchmarks/steps.py [--repeats 5] [--threads 2]
+    python benchmarks/steps.py [--repeats 5] [--threads 2] [--device cuda] [--task category] [--rows finetuning]
 
-The plain path is what one would write first: every query a flat sequence of its own through Hugging Face's model,
-logits of the whole sequence, unfused Adam. The two take turns, so that a change of the machine's pace meets both.
+The two take turns, so that a change of the machine's pace meets both; medians are printed. Tokens are those that the
+plain path would run in ours's time. The last line is the peak memory of the process.
 """
 
 import argparse
+import resource
 import statistics
 import sys
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+import numpy as np
 import torch
-from torch.nn.functional import cross_entropy
 
 import models
+from ablate import Ablation, values_shape
+from benchmarks.plain import Plain
 from config import parse
 from data import Encoder
 from ensemble import Batch, Ensemble
 from tasks import make_task
+from test import count_correct, count_correct_ablated
 
-QUERIES = 256
-
-
-def plain_step(model, optimizer, context, queries, answers) -> None:
-    """context [B, C], queries [B, K, L], answers [B, K, T]"""
-    flat = torch.cat([context[:, None].expand(-1, queries.shape[1], -1), queries], dim=2).flatten(0, 1)
-    logits = model(input_ids=flat).logits[:, -answers.shape[2] :]  # masked mode: read at the masks
-    optimizer.zero_grad()
-    cross_entropy(logits.flatten(0, 1), answers.flatten()).backward()
-    optimizer.step()
+QUERIES, VALIDATION, MEMBERS = 256, 100, 10
+LEVELS = {"mask": tuple(i / 10 for i in range(1, 11)), "gaussian": tuple(float(i) for i in range(1, 11))}  # and 0: 11 levels
+KS = {"category": (64, 4, 1), "grid": (25, 5, 1)}
+BATCH = {"category": 16, "grid": 5}  # items of a finetuning step, as in a published block
 
 
-def seconds(function, *arguments) -> float:
+@dataclass(frozen=True)
+class Row:
+    """A piece of work, done by ours and by the plain path; `tokens` of flat sequences, by `members` models."""
+
+    name: str
+    ours: Callable[[], object]
+    plain: Callable[[], object]
+    tokens: int
+    members: int
+
+
+class Bench:
+    """Models and data of a task at paper size."""
+
+    def __init__(self, task: str, device: torch.device):
+        self.task, self.device = task, device
+        config = parse(["--task", task, "--n_train", str(QUERIES)])
+        self.encoder = Encoder(config, make_task(config))
+        model = models.build(**models.architecture(config, self.encoder.vocab_size))
+        self.architecture, self.rate = models.architecture(config, self.encoder.vocab_size), config.pretrain_lr
+        self.weights = models.draw_weights(model, 0, config.init_scale)
+        self.model, self.shape = model, values_shape(model.config)
+
+    def episodes(self, split: str, n: int):
+        return self.encoder.episodes(0, split, "unrotated", "blocked", n)
+
+    def ensemble(self, n: int) -> Ensemble:
+        return Ensemble(self.model, [self.weights] * n, self.rate, 0.999, False, self.device)
+
+    def plain(self) -> Plain:
+        return Plain(self.architecture, self.weights, self.rate, self.device)
+
+    def tensors(self, *arrays: np.ndarray) -> list[torch.Tensor]:
+        return [torch.from_numpy(x.astype(np.int64)).to(self.device) for x in arrays]
+
+    def metalearning(self) -> Iterator[Row]:
+        for k in KS[self.task]:
+            e = self.episodes("metalearning", QUERIES // k)
+            parts = (e.context, e.queries[:, :k], e.answers[:, :k])
+            ours, plain, flat = self.ensemble(1), self.plain(), self.tensors(*parts)
+            batch = Batch.of_arrays(*(x[None] for x in parts), device=self.device)
+            tokens = len(e) * k * (e.context.shape[1] + e.queries.shape[2])
+            yield Row(
+                f"metalearning step, K = {k}",
+                partial(ours.step, batch),
+                lambda plain=plain, flat=flat: plain.step(plain.logits(*flat[:2], flat[2].shape[2]), flat[2]),
+                tokens,
+                1,
+            )
+        e = self.episodes("validation", VALIDATION)
+        ours, plain, flat = self.ensemble(1), self.plain(), self.tensors(e.context, e.queries, e.answers)
+        tokens = e.answers.shape[0] * e.answers.shape[1] * (e.context.shape[1] + e.queries.shape[2])
+        yield Row("validation", lambda: count_correct(ours, [e]), lambda: plain.correct(plain.logits, *flat), tokens, 1)
+
+    def finetuning(self) -> Iterator[Row]:
+        test = self.episodes("test", MEMBERS)
+        episodes = [test.one(i) for i in range(MEMBERS)]
+        ours, plains, n = self.ensemble(MEMBERS), [self.plain() for _ in range(MEMBERS)], BATCH[self.task]
+        one = [self.tensors(e.context, e.queries, e.answers) for e in episodes]
+        studied = [[context, queries[:, :n], answers[:, :n]] for context, queries, answers in one]
+        length = test.context.shape[1] + test.queries.shape[2]
+        of_step, of_test = MEMBERS * n * length, MEMBERS * test.queries.shape[1] * length
+        n_answer = test.answers.shape[2]
+        arrays = [x[:, None] for x in (test.context, test.queries[:, :n], test.answers[:, :n])]
+        examples = self.encoder.examples(test)
+
+        def plain_steps(call: str, *more) -> None:
+            for plain, (context, queries, answers) in zip(plains, studied, strict=True):
+                plain.step(getattr(plain, call)(context, queries, n_answer, *more), answers)
+
+        def plain_tests(call: str, *more) -> None:
+            for plain, tokens in zip(plains, one, strict=True):
+                plain.correct(getattr(plain, call), *tokens, *more)
+
+        batch = Batch.of_arrays(*arrays, device=self.device)
+        yield Row("finetuning step", lambda: ours.step(batch), lambda: plain_steps("logits"), of_step, MEMBERS)
+        yield Row("finetuning test", lambda: count_correct(ours, episodes), lambda: plain_tests("logits"), of_test, MEMBERS)
+        keys = [(0, "benchmark", i) for i in range(MEMBERS)]
+        for kind, call, before in (("mask", "masked", (self.tensors(examples)[0],)), ("gaussian", "noisy", ())):
+            ablation = Ablation(kind, examples, self.shape)
+
+            def step(ablation=ablation) -> None:
+                alone = arrays[1].swapaxes(1, 2)
+                draws = ablation.draw_all(n, keys)
+                context, queries, changed = ablation.batch(test.context, alone, draws, np.full(n, 0.5))
+                answers = arrays[2].reshape(*queries.shape[:3], -1)
+                ours.step(Batch.of_arrays(context, queries, answers, self.device, **changed))
+
+            def levels(repeats: int, ablation=ablation, kind=kind) -> None:
+                count_correct(ours, episodes)
+                count_correct_ablated(ours, episodes, ablation, LEVELS[kind], repeats, keys)
+
+            def plain_levels(kind=kind, call=call, before=before) -> None:
+                plain_tests("logits")
+                for level in LEVELS[kind]:
+                    plain_tests(call, *before, level)
+
+            yield Row(f"finetuning step, {kind}", step, partial(plain_steps, call, *before, 0.5), of_step, MEMBERS)
+            yield Row(f"test at 11 levels, {kind}", partial(levels, 1), plain_levels, 11 * of_test, MEMBERS)
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> float:
     start = time.perf_counter()
-    function(*arguments)
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
     return time.perf_counter() - start
-
-
-def measure(task: str, per_episode: int, repeats: int) -> tuple[float, float]:
-    """Median seconds of a step, ours and plain."""
-    config = parse(["--task", task, "--n_train", str(QUERIES)])
-    encoder = Encoder(config, make_task(config))
-    model, plain = (models.build(**models.architecture(config, encoder.vocab_size)) for _ in range(2))
-    weights = models.draw_weights(model, 0, config.init_scale)
-    plain.load_state_dict(weights)
-    plain.set_attn_implementation("sdpa")
-    ours = Ensemble(model, [weights], config.pretrain_lr, config.adam_beta2, causal=False, device=torch.device("cpu"))
-    optimizer = torch.optim.Adam(plain.parameters(), lr=config.pretrain_lr)
-    e = encoder.episodes(0, "metalearning", "unrotated", "blocked", QUERIES // per_episode)
-    arrays = [part[None] for part in (e.context, e.queries[:, :per_episode], e.answers[:, :per_episode])]
-    batch = Batch.of_arrays(*arrays, device=torch.device("cpu"))
-    flat = (batch.context[0], batch.queries[0], batch.answers[0])
-    pairs = [(seconds(ours.step, batch), seconds(plain_step, plain, optimizer, *flat)) for _ in range(repeats + 1)][1:]
-    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--task", choices=("category", "grid"), nargs="*", default=("category", "grid"))
+    parser.add_argument("--rows", choices=("metalearning", "finetuning"), nargs="*", default=("metalearning", "finetuning"))
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    print(f"torch {torch.__version__}, {args.threads} threads, median of {args.repeats}")
-    print(f"{'task':<10}{'queries/episode':>16}{'episodes':>10}{'plain s':>9}{'ours s':>9}{'ratio':>7}")
-    for task, ks in (("category", (64, 4, 1)), ("grid", (25, 5, 1))):
-        for k in ks:
-            ours, plain = measure(task, k, args.repeats)
-            print(f"{task:<10}{k:>16}{QUERIES // k:>10}{plain:>9.3f}{ours:>9.3f}{plain / ours:>7.1f}", flush=True)
+    device = torch.device(args.device)
+    print(f"torch {torch.__version__}, {args.device}, {args.threads} threads, medians of {args.repeats}")
+    print(f"{'task':<9} {'work':<28}{'members':>8}{'plain s':>9}{'ours s':>9}{'ratio':>7}{'tokens/s':>10}{'members/s':>10}")
+    for task in args.task:
+        bench = Bench(task, device)
+        for row in (row for rows in args.rows for row in getattr(bench, rows)()):
+            pairs = [(seconds(row.ours, device), seconds(row.plain, device)) for _ in range(args.repeats + 1)][1:]
+            ours, plain = (statistics.median(times) for times in zip(*pairs, strict=True))
+            rates = f"{row.tokens / ours:>10,.0f}{row.members / ours:>10.1f}"
+            print(f"{task:<9} {row.name:<28}{row.members:>8}{plain:>9.3f}{ours:>9.3f}{plain / ours:>7.1f}{rates}", flush=True)
+    peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(f"peak memory, plain path included: {peak / 2**30:.2f} GiB")
 
 
 if __name__ == "__main__":
