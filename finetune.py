@@ -41,7 +41,10 @@ class Member:
 
 def plan(config: Config) -> list[list[Member]]:
     """The ensembles that finetuning consists of: all members of a step curriculum share their batch shapes, at most
-    `--max_members` of them are trained at once."""
+    `--max_members` of them are trained at once (where examples are hidden, each item has a context of its own, and counts
+    as one)."""
+    hides = config.ablation == "mask" and config.ablation_level
+    size = max(1, config.max_members // config.finetune_bs) if hides else config.max_members
     rotations = (config.pt_rot_cond,) if config.test_one_rot_cond else ROTATIONS
     inits = (config.init, "random") if config.with_iwl_only and config.init != "random" else (config.init,)
     ensembles = []
@@ -55,7 +58,7 @@ def plan(config: Config) -> list[list[Member]]:
             for context in contexts
             for episode in range(config.n_test)
         ]
-        ensembles += [members[i : i + config.max_members] for i in range(0, len(members), config.max_members)]
+        ensembles += [members[i : i + size] for i in range(0, len(members), size)]
     return ensembles
 
 

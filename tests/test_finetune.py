@@ -39,6 +39,12 @@ def test_ensembles_share_a_step_curriculum_and_are_bounded():
     assert all(len({m.step_curriculum for m in e}) == 1 for e in ensembles)
 
 
+def test_hidden_examples_make_smaller_ensembles():
+    flags = "--task grid --congruent_only --ablation mask --test_one_rot_cond --max_members 40"  # batches of 5 items
+    assert [len(e) for e in plan(configured(f"{flags} --ablation_level 0.2"))] == [8, 2, 8, 2]
+    assert [len(e) for e in plan(configured(f"{flags} --ablation_level 0"))] == [10, 10]
+
+
 def test_rotation_of_metalearning_only():
     members = plan(configured("--task grid --test_one_rot_cond --pt_rot_cond rotated"))[0]
     assert {m.rotation for m in members} == {"rotated"}

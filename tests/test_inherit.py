@@ -6,9 +6,11 @@ import pickle
 import pytest
 import torch
 
+import main
 import models
 from config import BadInput, parse
 from data import Encoder
+from finetune import plan
 from tasks import make_task
 from tests.conftest import TINY, built, run_main
 
@@ -35,6 +37,20 @@ def test_a_job_folder_hands_on_its_data_model_and_best_seed(finished_job):
             validated[int(seed)] = int(n_correct)
     assert validated[config.seed] == max(validated.values())
     assert parse(["--load_model_from", str(folder), "--base_seed", "1"]).seed == 1
+
+
+def test_several_seeds_of_a_base(finished_job):
+    """The best validated ones, whatever their order; each member starts from its own seed's weights."""
+    _, folder, _ = finished_job
+    config = parse(["--load_model_from", str(folder), "--n_epochs", "0", "--n_runs", "2"])
+    best = parse(["--load_model_from", str(folder), "--n_epochs", "0"]).seed
+    assert config.seeds == (best, 1 - best)
+    assert sorted({m.seed for ensemble in plan(config) for m in ensemble}) == [0, 1]
+    model = built(config, Encoder(config, make_task(config)))
+    loaded = main.loaded_weights(config, model)
+    for seed in (0, 1):
+        kept = models.load_weights(folder / "checkpoints" / f"best_seed{seed}.safetensors", model)
+        assert all(torch.equal(loaded[seed][name], kept[name]) for name in kept)
 
 
 def test_few_shot_of_loaded_weights_is_that_of_the_base(finished_job, tmp_path):
@@ -93,7 +109,7 @@ def test_metalearning_goes_on_from_loaded_weights(finished_job, tmp_path):
         ("--base_seed 3", "--base_seed 3: chooses a seed of --load_model_from, which is missing"),
         ("--load_model_from JOB --base_seed 7", "has no seed 7; it has 0, 1"),
         ("--load_model_from JOB --n_layers 3", "--n_layers 3: the base in"),
-        ("--load_model_from JOB --n_runs 2", "--n_runs 2: the base in"),
+        ("--load_model_from JOB --n_runs 3", "has 2 metalearned seeds; --n_runs 3 asks for more"),
         ("--load_model_from evil.pt --n_epochs 0", "cannot be read as weights"),
         ("--load_model_from truncated.safetensors --n_epochs 0", "cannot be read as weights"),
         ("--load_model_from empty.pt --n_epochs 0", "cannot be read as weights"),
@@ -103,8 +119,6 @@ def test_metalearning_goes_on_from_loaded_weights(finished_job, tmp_path):
     ],
 )
 def test_what_cannot_be_started_from(finished_job, tmp_path, flags, message, monkeypatch, capsys):
-    import main
-
     _, folder, _ = finished_job
     monkeypatch.chdir(tmp_path)
     best = folder / "checkpoints" / "best_seed0.safetensors"
