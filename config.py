@@ -112,6 +112,7 @@ class Config:
     pretrain_bs: int = flag(METALEARNING, 256, "queries per update", low=1)
     queries_per_episode: int = flag(METALEARNING, 1, "queries that share a context in an update", low=1)
     pretrain_lr: float = flag(METALEARNING, 1e-3, "Adam's learning rate", above=0)
+    warmup_steps: int = flag(METALEARNING, 0, "updates over which the learning rate rises to --pretrain_lr; then it is constant", low=0)
     print_every: int = flag(METALEARNING, 500, "updates between two rows of the loss", low=1)
     test_every: int = flag(METALEARNING, 1000, "updates between two validations", low=1)
     stop_early: bool = flag(METALEARNING, False, "stop a seed after --patience validations without a new best")

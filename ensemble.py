@@ -74,14 +74,19 @@ class Ensemble:
             return one(parameters, batch.context[0], batch.queries[0], ablations)[None]
         return torch.vmap(one)(self.parameters, batch.context, batch.queries, batch.ablations)
 
-    def step(self, batch: Batch) -> Tensor:
-        """One update of every member on the mean loss of its queries; returns the losses before it, [N, B, K]."""
+    def step(self, batch: Batch, rate: float = 1.0) -> Tensor:
+        """One update of every member on the mean loss of its queries; returns the losses before it, [N, B, K].
+
+        `rate` is the part of the learning rate that this update has.
+        """
         self.model.train()
         logits = self.logits(batch)
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 3), batch.answers.flatten(), reduction="none")
         loss = loss.view(batch.answers.shape).mean(-1)  # over the tokens of an answer
         self.optimizer.zero_grad()
         loss.mean((1, 2)).sum().backward()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * self.learning_rate
         self.optimizer.step()
         return loss.detach()
 

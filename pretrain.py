@@ -112,7 +112,8 @@ class Metalearning:
             p, model = self.config.attention_dropout, self.ensemble.model.config
             changed["factors"] = attention_dropout(p, keys, model, context, queries)
         batch = Batch.of_arrays(context, queries, answers, self.ensemble.device, **changed)
-        losses = self.ensemble.step(batch).double().cpu().numpy()
+        rate = min(1.0, (self.step + 1) / max(1, self.config.warmup_steps))
+        losses = self.ensemble.step(batch, rate).double().cpu().numpy()
         self.step += 1
         for s, loss, of in zip(self.active, losses, subset, strict=True):
             check_finite(loss.mean(), self.step, self.config.pretrain_lr, "pretrain_lr")

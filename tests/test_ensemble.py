@@ -67,10 +67,13 @@ def test_a_step_by_hand():
     log_p = logits.log_softmax(-1).gather(-1, batch.answers[0][..., None])[..., 0]
     assert (losses[0] + log_p.mean(-1)).abs().max() < 1e-12
     (-log_p.mean()).backward()
+    slow = ensemble(model, [0], learning_rate=1e-3)
+    slow.step(batch, rate=0.25)
     for name, p in plain.named_parameters():
         # first step of Adam: both moments, corrected for their bias, are the gradient and its square
-        expected = before[name] - 1e-3 * p.grad / (p.grad.abs() + 1e-8)
-        assert (trained.weights(0)[name] - expected).abs().max() < 1e-9, name
+        change = 1e-3 * p.grad / (p.grad.abs() + 1e-8)
+        assert (trained.weights(0)[name] - (before[name] - change)).abs().max() < 1e-9, name
+        assert (slow.weights(0)[name] - (before[name] - 0.25 * change)).abs().max() < 1e-9, name
 
 
 def test_state_continues_exactly():

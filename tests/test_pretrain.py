@@ -10,7 +10,7 @@ from data import Encoder
 from pretrain import DivergedError, Metalearning, metalearn
 from runs.records import Job
 from tasks import make_task
-from tests.conftest import TINY, built
+from tests.conftest import TINY, built, configured
 
 CPU = torch.device("cpu")
 
@@ -173,3 +173,20 @@ def test_the_loss_is_the_mean_over_the_interval(tmp_path):
 def test_a_loss_that_is_not_finite_names_step_and_rate(tmp_path):
     with pytest.raises(DivergedError, match=r"the loss is nan at step \d+, with --pretrain_lr 1e\+30"):
         metalearned(tmp_path, "--pretrain_lr 1e30")
+
+
+def test_the_rate_rises_over_the_warmup():
+    """The first of two warm-up updates has half the rate, as if that had been asked for; the third has all of it."""
+    weights = {}
+    for name, more in (("half", "--pretrain_lr 0.005"), ("warm", "--warmup_steps 2"), ("one", "--warmup_steps 1"), ("none", "")):
+        config = configured(f"{TINY['grid']} --n_runs 2 {more}")
+        encoder = Encoder(config, make_task(config))
+        model = built(config, encoder)
+        run = Metalearning(config, encoder, model, random_weights(config, model), [0, 1], CPU)
+        weights[name] = []
+        for _ in range(2):
+            run._update()
+            weights[name].append(run.ensemble.weights(1)["lm_head.weight"])
+    assert torch.equal(weights["warm"][0], weights["half"][0])
+    assert not torch.equal(weights["warm"][1], weights["half"][1])
+    assert torch.equal(weights["one"][1], weights["none"][1])
