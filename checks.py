@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import product
 from math import perm
 from typing import TYPE_CHECKING
 
 import prompts
 from config import BadInput, Config
-from presets import EXPERIMENT_VALUES
-from tasks import CURRICULA
+from presets import EXPERIMENT_VALUES, TRADE_OFFS
+from tasks import CURRICULA, ROTATIONS
 from tasks.grid import SIDE
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def check_episodes(config: Config, encoder: Encoder) -> None:
     example = encoder.episodes(config.seed, "validation", config.pt_rot_cond, config.pt_cond, 1)
     if config.ablation:
         try:
-            encoder.examples(example)
+            for rotation, curriculum in product(ROTATIONS, CURRICULA[config.task]):
+                encoder.examples(encoder.episodes(config.seed, "test", rotation, curriculum, config.n_test))
         except ValueError as error:
             raise BadInput("ablation", config.ablation, f"{config.load_data_from}: {error}") from None
     _check_queries(config, example.queries.shape[1])
@@ -77,6 +79,15 @@ def _check_ablation(config: Config) -> None:
         raise BadInput("ablation", config.ablation, f"--experiment {config.experiment} is {of_experiment}")
     if config.ablation is None:
         return
+    if config.experiment in TRADE_OFFS:
+        if config.pt_rot_cond == "rotated":
+            raise BadInput("pt_rot_cond", "rotated", "a trade-off is measured on rule-like, unrotated tasks")
+        if config.with_iwl_only:
+            raise BadInput("with_iwl_only", "", "a trade-off has metalearned models alone; leave the flag out")
+        if not config.n_finetuning_steps:
+            raise BadInput("n_blocks", config.n_blocks, "a trade-off needs finetuning, of at least a block and a step")
+    if config.is_sweep and config.model_path:
+        raise BadInput("model_path", config.model_path, "a trade-off at all levels has the weights of its base; leave the flag out")
     low, high = config.test_ablation_level_min, config.test_ablation_level_max
     if low > high:
         raise BadInput("test_ablation_level_min", low, f"must be at most --test_ablation_level_max {high}")
@@ -108,6 +119,8 @@ def _check_grid(config: Config) -> None:
     held_out = 2 * len(CURRICULA["grid"]) * config.n_test + config.n_val
     strict_train, strict_test = config.strict_train or config.generate_all, config.strict_test or config.generate_all
     n_distinct = (config.n_train if strict_train else 0) + (held_out if strict_test else 0)
+    if config.load_data_from:  # only n_test counts
+        return
     if n_distinct > exist or (n_distinct == exist and not strict_train):
         parts = f"--n_train {config.n_train}, --n_val {config.n_val} and 8 conditions of --n_test {config.n_test}"
         raise BadInput("n_symbols", config.n_symbols, f"{n_distinct} different episodes are asked for ({parts}), {exist} exist")
@@ -135,7 +148,7 @@ def _check_category(config: Config) -> None:
             f"leaves none of --n_task_dims {config.n_task_dims} for the two dimensions of an episode",
         )
     exist, asked = config.n_task_dims * (config.n_task_dims - 1), config.n_train + config.n_val + config.n_test
-    if asked > exist:
+    if asked > exist and not config.load_data_from:
         raise BadInput(
             "n_train", config.n_train,
             f"with --n_val {config.n_val} and --n_test {config.n_test} asks for {asked} pairs of dimensions; "

@@ -25,7 +25,8 @@ class BadInput(Exception):
     """A wrong flag, value or file: reported as one line on stderr, exit status 2."""
 
     def __init__(self, flag: str, value: object, right: str):
-        super().__init__(f"{f'--{flag} {value}'.rstrip()}: {right}")
+        name = flag if flag.startswith("-") else f"--{flag}"
+        super().__init__(f"{f'{name} {value}'.rstrip()}: {right}")
 
 
 def flag(
@@ -49,7 +50,8 @@ def flag(
 
 DERIVED = "derived"  # no flags: what others resolve to
 EXECUTION, SETUP, DATA, GRID, CATEGORY = "execution", "set-up", "data", "grid task", "category task"
-PROMPT, METALEARNING, FINETUNING, ABLATION, MODEL = "prompt", "metalearning", "finetuning", "ablation", "model"
+PROMPT, METALEARNING, FINETUNING, ABLATION = "prompt", "metalearning", "finetuning", "ablation"
+MODEL, TRAINING = "model", "training"  # what decides the weights' shapes and the function they make; what does not
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,9 @@ class Config:
     overwrite: bool = flag(EXECUTION, False, "move what is in the job's folder aside and start anew")
     resume: bool = flag(EXECUTION, True, "go on where an unfinished job stopped; --no_resume moves it aside and starts anew")
     dry_run: bool = flag(EXECUTION, False, "check everything, print what would be done and what it costs, and stop")
-    show: int = flag(EXECUTION, 0, "print this many metalearning episodes for people to read, and stop", low=0)
+    show: int = flag(EXECUTION, 0, "print this many metalearning episodes for people to read, and stop", low=0, high=1000000)
     use_cuda: bool = flag(EXECUTION, False, "use a GPU; without one say so and go on with the CPU")
-    threads: int | None = flag(EXECUTION, None, "CPU threads; unset: all cores", low=1)
+    threads: int | None = flag(EXECUTION, None, "CPU threads; unset: all cores", low=1, high=1024)
     save_data_to: str | None = flag(EXECUTION, None, "write the episodes into this folder, one JSON line each")
     save_vocab: str | None = flag(EXECUTION, None, "write the vocabulary (JSON, token → id)")
     log_with: str | None = flag(EXECUTION, None, "also send losses and accuracies to a tracker, which must be installed", choices=("tensorboard", "wandb"))
@@ -73,32 +75,32 @@ class Config:
 
     experiment: str = flag(SETUP, "icl_iwl", "metalearning and finetuning, or finetuning from random weights", choices=presets.EXPERIMENTS)
     seed: int = flag(SETUP, 0, "base of every random draw", low=0)
-    n_runs: int = flag(SETUP, 1, "seeds SEED … SEED + N_RUNS - 1, trained as one ensemble", low=1)
-    max_members: int = flag(SETUP, 40, "models trained at once, at most", low=1)
+    n_runs: int = flag(SETUP, 1, "seeds SEED … SEED + N_RUNS - 1, trained as one ensemble", low=1, high=1000)
+    max_members: int = flag(SETUP, 40, "models trained at once, at most", low=1, high=100000)
 
     task: str = flag(DATA, "grid", "which task", choices=("grid", "category"))
     load_data_from: str | None = flag(DATA, None, "read the episodes from this folder: ours, or one of the published code")
     load_vocab: str | None = flag(DATA, None, "read the vocabulary, which sets ids and the model's size")
-    n_train: int = flag(DATA, 12000, "metalearning episodes", low=1)
-    n_val: int = flag(DATA, 100, "validation episodes", low=1)
-    n_test: int = flag(DATA, 10, "test episodes of each condition", low=1)
-    n_symbols: int = flag(DATA, 5, "grid: words to draw colours and animals from; category: values of a dimension", low=2)
-    max_len: int = flag(DATA, 200, "positions of the model; a longer sequence is an error", low=1)
+    n_train: int = flag(DATA, 12000, "metalearning episodes", low=1, high=10000000)
+    n_val: int = flag(DATA, 100, "validation episodes", low=1, high=1000000)
+    n_test: int = flag(DATA, 10, "test episodes of each condition", low=1, high=100000)
+    n_symbols: int = flag(DATA, 5, "grid: words to draw colours and animals from; category: values of a dimension", low=2, high=10000)
+    max_len: int = flag(DATA, 200, "positions of the model; a longer sequence is an error", low=1, high=1000000)
     lm_task: str = flag(DATA, "masked", "where the answer is predicted: at a mask, or one position earlier", choices=("masked", "causal"))
 
     real_words: bool = flag(GRID, False, "red, dog, … instead of color_0, animal_0, …")
-    n_positions: int = flag(GRID, 1, "symbols in the name of a colour or an animal", low=1)
+    n_positions: int = flag(GRID, 1, "symbols in the name of a colour or an animal", low=1, high=10000)
     p_flip_xy: float = flag(GRID, 0.5, "probability, per episode, that answers are (y, x)", low=0, high=1)
     strict_train: bool = flag(GRID, False, "no metalearning episode twice")
     strict_test: bool = flag(GRID, False, "no metalearning episode in validation or tests, no repeats among them")
     generate_all: bool = flag(GRID, False, "draw all episodes without replacement")
 
-    n_task_dims: int = flag(CATEGORY, 200, "dimensions", low=2)
+    n_task_dims: int = flag(CATEGORY, 200, "dimensions", low=2, high=100000)
     n_rel_dims: int = flag(CATEGORY, 1, "dimensions that the label depends on", choices=(1, 2))
-    n_labels: int = flag(CATEGORY, 2, "labels in all", low=2)
+    n_labels: int = flag(CATEGORY, 2, "labels in all", low=2, high=10000)
     n_labels_per_task: int = flag(CATEGORY, 2, "labels of an episode", choices=(2, 4))
     n_distractors: int = flag(CATEGORY, 0, "irrelevant dimensions shown with each item", low=0)
-    n_in_context: int = flag(CATEGORY, 32, "study items of an episode", low=4)
+    n_in_context: int = flag(CATEGORY, 32, "study items of an episode", low=4, high=100000000)
     format: str = flag(CATEGORY, "space", "how an item is written", choices=("space", "comma", "paren", "paren_comma"))
 
     preface_id: int = flag(PROMPT, 0, "what stands before the items", low=0, high=8)
@@ -108,19 +110,19 @@ class Config:
 
     pt_rot_cond: str = flag(METALEARNING, "unrotated", "rotation of the metalearning episodes", choices=("unrotated", "rotated"))
     pt_cond: str = flag(METALEARNING, "blocked", "context curriculum of the metalearning episodes", choices=("aligned", "misaligned", "blocked", "interleaved"))
-    n_epochs: int = flag(METALEARNING, 500, "passes over the metalearning episodes; 0 = no metalearning", low=0)
-    pretrain_bs: int = flag(METALEARNING, 256, "queries per update", low=1)
+    n_epochs: int = flag(METALEARNING, 500, "passes over the metalearning episodes; 0 = no metalearning", low=0, high=1000000)
+    pretrain_bs: int = flag(METALEARNING, 256, "queries per update", low=1, high=10000000)
     queries_per_episode: int = flag(METALEARNING, 1, "queries that share a context in an update", low=1)
     pretrain_lr: float = flag(METALEARNING, 1e-3, "Adam's learning rate", above=0)
-    warmup_steps: int = flag(METALEARNING, 0, "updates over which the learning rate rises to --pretrain_lr; then it is constant", low=0)
+    warmup_steps: int = flag(METALEARNING, 0, "updates over which the learning rate rises to --pretrain_lr; then it is constant", low=0, high=1000000000)
     print_every: int = flag(METALEARNING, 500, "updates between two rows of the loss", low=1)
     test_every: int = flag(METALEARNING, 1000, "updates between two validations", low=1)
     stop_early: bool = flag(METALEARNING, False, "stop a seed after --patience validations without a new best")
     patience: int = flag(METALEARNING, 200, "validations in a row that bring no new best", low=1)
 
-    n_blocks: int = flag(FINETUNING, 4, "blocks; 0 = no finetuning", low=0)
-    n_steps_per_block: int = flag(FINETUNING, 1000, "updates in a block; 0 = no finetuning", low=0)
-    finetune_bs: int = flag(FINETUNING, 5, "items per update", low=1)
+    n_blocks: int = flag(FINETUNING, 4, "blocks; 0 = no finetuning", low=0, high=1000000)
+    n_steps_per_block: int = flag(FINETUNING, 1000, "updates in a block; 0 = no finetuning", low=0, high=1000000000)
+    finetune_bs: int = flag(FINETUNING, 5, "items per update", low=1, high=1000000)
     finetune_lr: float = flag(FINETUNING, 1e-4, "Adam's learning rate", above=0)
     finetune_test_every: int = flag(FINETUNING, 20, "updates between two tests", low=1)
     test_one_rot_cond: bool = flag(FINETUNING, False, "finetune on the rotation of metalearning only")
@@ -128,25 +130,25 @@ class Config:
     with_iwl_only: bool = flag(FINETUNING, False, "finetune randomly initialised models beside the metalearned ones")
 
     ablation: str | None = flag(ABLATION, None, "how finetuning and its tests disturb the context: examples hidden, values zeroed, noise on values", choices=("mask", "bernoulli", "gaussian"))
-    ablation_level: float | None = flag(ABLATION, 0.1, "level while training: a probability, or gaussian's standard deviation; unset in a trade-off experiment: all of its levels, a job each", low=0)
+    ablation_level: float | None = flag(ABLATION, 0.1, "level while training: a probability, or gaussian's standard deviation; unset in a trade-off experiment: all of its levels, a job each", low=0, high=1000000)
     test_ablation_level_min: float = flag(ABLATION, 0.0, "lowest level tested", low=0)
-    test_ablation_level_max: float = flag(ABLATION, 1.0, "highest level tested", low=0)
-    test_ablation_level_num: int = flag(ABLATION, 11, "levels tested, evenly spaced; 0 and the training level are always among them", low=1)
-    test_repeats: int = flag(ABLATION, 4, "draws that a test at a level above 0 counts together", low=1)
+    test_ablation_level_max: float = flag(ABLATION, 1.0, "highest level tested", low=0, high=1000000)
+    test_ablation_level_num: int = flag(ABLATION, 11, "levels tested, evenly spaced; 0 and the training level are always among them", low=1, high=1000)
+    test_repeats: int = flag(ABLATION, 4, "draws that a test at a level above 0 counts together", low=1, high=1000)
 
     model_name: str = flag(MODEL, "llama2", "the Llama architecture", choices=("llama2",))
     load_model_from: str | None = flag(MODEL, None, "start from the weights of a job's folder (and take over its data and model flags), or of a .safetensors or .pt file")
     base_seed: int | None = flag(MODEL, None, "which seed of that folder; unset: the best validated", low=0)
-    n_layers: int = flag(MODEL, 12, "layers", low=1)
-    n_heads: int = flag(MODEL, 8, "attention heads", low=1)
-    d_model: int = flag(MODEL, 64, "width of the residual stream", low=1)
-    d_ff: int = flag(MODEL, 128, "width of the feed-forward layers", low=1)
-    dropout_p: float = flag(MODEL, 0.1, "accepted and inert, as in the published runs", low=0, high=1)
-    attention_dropout: float = flag(MODEL, 0.0, "probability that an attention weight is dropped while training", low=0, high=0.999)
-    model_dtype: str = flag(MODEL, "fp32", "number format of pretrained language models", choices=("fp32", "fp16"))
-    init_scale: float = flag(MODEL, 0.02, "standard deviation of the initial weights", above=0)
-    rope_theta: float = flag(MODEL, 1e4, "base of the rotary position embedding", above=0)
-    adam_beta2: float = flag(MODEL, 0.999, "Adam's second decay rate, in metalearning and finetuning", low=0, high=0.999999)
+    n_layers: int = flag(MODEL, 12, "layers", low=1, high=1000)
+    n_heads: int = flag(MODEL, 8, "attention heads", low=1, high=10000)
+    d_model: int = flag(MODEL, 64, "width of the residual stream", low=1, high=100000)
+    d_ff: int = flag(MODEL, 128, "width of the feed-forward layers", low=1, high=1000000)
+    dropout_p: float = flag(TRAINING, 0.1, "accepted and inert, as in the published runs", low=0, high=1)
+    attention_dropout: float = flag(TRAINING, 0.0, "probability that an attention weight is dropped while training", low=0, high=0.999)
+    model_dtype: str = flag(TRAINING, "fp32", "number format of pretrained language models", choices=("fp32", "fp16"))
+    rope_theta: float = flag(MODEL, 1e4, "base of the rotary position embedding", low=1, high=1e9)
+    init_scale: float = flag(TRAINING, 0.02, "standard deviation of the initial weights", above=0, high=100)
+    adam_beta2: float = flag(TRAINING, 0.999, "Adam's second decay rate, in metalearning and finetuning", low=0, high=0.999999)
     base_seeds: tuple[int, ...] = flag(DERIVED, (), "the seeds of the job that --load_model_from names")
     # fmt: on
 
@@ -160,8 +162,10 @@ class Config:
         if self.ablation is None:
             return (0.0,)
         low, high, n = self.test_ablation_level_min, self.test_ablation_level_max, self.test_ablation_level_num
-        spaced = [low + (high - low) * i / max(1, n - 1) for i in range(n)]
-        return tuple(sorted({round(level, 6) for level in (0.0, self.ablation_level or 0.0, *spaced)}))
+        levels = [0.0, self.ablation_level or 0.0, *(low + (high - low) * i / max(1, n - 1) for i in range(n))]
+        if self.experiment in presets.TRADE_OFFS:  # retention needs the highest
+            levels += presets.training_levels(self.preset, self.task, self.experiment)
+        return tuple(sorted({round(level, 6) for level in levels}))
 
     @property
     def is_sweep(self) -> bool:
@@ -227,14 +231,17 @@ def _inherited(passed: dict[str, Any]) -> dict[str, Any]:
     except NoBase as error:
         raise BadInput("load_model_from", passed["load_model_from"], str(error)) from None
     groups = {f.name: f.metadata["group"] for f in dataclasses.fields(Config)}
-    names = [name for name, group in groups.items() if group in (DATA, GRID, CATEGORY, PROMPT, MODEL)]
-    names = [name for name in (*names, "seed") if name not in ("load_model_from", "base_seed") and name in base.flags]
-    for name in names:
-        if name in passed and passed[name] != base.flags[name]:
-            raise BadInput(
-                name, passed[name], f"the base in {passed['load_model_from']} has {base.flags[name]}; leave the flag out"
-            )
-    return {**{name: base.flags[name] for name in names}, "base_seeds": base.seeds, "n_runs": n_runs}
+    of_base = {name for name, group in groups.items() if group in (DATA, GRID, CATEGORY, PROMPT, MODEL)}
+    of_base = (of_base | {"seed"}) - {"load_model_from", "base_seed"}
+    for name in sorted(of_base & set(passed) & set(base.flags)):
+        if passed[name] != base.flags[name]:
+            remedy = "choose a seed of it with --base_seed" if name == "seed" else "leave the flag out"
+            raise BadInput(name, passed[name], f"the base in {passed['load_model_from']} has {base.flags[name]}; {remedy}")
+    may_differ = {name for name, group in groups.items() if group == TRAINING}
+    if passed.get("experiment") not in presets.TRADE_OFFS:
+        may_differ |= {"pt_rot_cond", "pt_cond"}
+    values = {name: base.flags[name] for name in of_base | may_differ if name in base.flags}
+    return {**values, "base_seeds": base.seeds, "n_runs": n_runs}
 
 
 def _default_folder(config: Config, passed: dict[str, Any]) -> str:
@@ -309,7 +316,10 @@ def parse(argv: list[str]) -> Config:
     if unknown:
         options = list(parser._option_string_actions)
         near = difflib.get_close_matches(unknown[0].split("=")[0], options, n=1)
-        raise BadInput(unknown[0].lstrip("-"), "", f"there is no such flag{f'; did you mean {near[0]}?' if near else ''}")
+        word = unknown[0] if unknown[0].startswith("-") else "-"
+        if word == "-":
+            raise BadInput("-", "", f"{unknown[0]} belongs to no flag; flags begin with --")
+        raise BadInput(word, "", f"there is no such flag{f'; did you mean {near[0]}?' if near else ''}")
     if "dropout_p" in known:
         print("main.py: --dropout_p is accepted and does nothing: no dropout acted in the published runs", file=sys.stderr)
     return resolve(vars(known))

@@ -4,6 +4,7 @@ for reading, for other programs, and for carrying on from data that exist."""
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,9 +48,13 @@ def file_names(config: Config) -> dict[str, tuple[str, str, str, int]]:
     return names
 
 
+HIGHEST_ID = 10**6  # of a token: the model has a row of weights for each id
+
+
 def seed_folder(folder: Path, config: Config, seed: int) -> Path:
-    """Where a seed's files lie: the folder itself for a single seed."""
-    return folder if config.n_runs == 1 else folder / f"seed_{seed}"
+    """Where a seed's files lie: the folder itself for a single seed, if it has none for each."""
+    of_seed = folder / f"seed_{seed}"
+    return folder if config.n_runs == 1 and not of_seed.is_dir() else of_seed
 
 
 def write(folder: Path, config: Config, encoder: Encoder) -> None:
@@ -86,7 +91,7 @@ def read_vocabulary(path: Path) -> dict[str, int]:
     except ValueError:
         raise BadFile(path, "is not JSON") from None
     ids = list(vocabulary.values()) if isinstance(vocabulary, dict) else []
-    if not ids or any(type(i) is not int or i < 0 for i in ids) or len(set(ids)) < len(ids):
+    if not ids or any(type(i) is not int or not 0 <= i < HIGHEST_ID for i in ids) or len(set(ids)) < len(ids):
         raise BadFile(path, "is not a vocabulary: a JSON object of tokens, each with an id of its own")
     return vocabulary
 
@@ -115,6 +120,7 @@ class LoadedEpisodes:
         self.vocabulary, self.causal, self.vocab_size = encoder.vocabulary, encoder.causal, encoder.vocab_size
         self.text, self.examples, self.dtype = encoder.text, encoder.examples, encoder.dtype
         self._config, self._n_groups = config, encoder.task.n_groups
+        self._first: Record | None = None  # all episodes of all files are alike
         self._episodes: dict[tuple[int, str, str, str], Episodes] = {}
         if not folder.is_dir():
             raise BadFile(folder, "is not a folder")
@@ -166,14 +172,18 @@ class LoadedEpisodes:
                 raise BadFile(record.where, f"has the token {error} that the vocabulary lacks; pass --load_vocab") from None
             except ValueError:
                 raise BadFile(record.where, f"has a subset that is none of {', '.join(subsets)}") from None
-            if _shape(record) != _shape(records[0]):
-                raise BadFile(record.where, f"has another shape than {records[0].where}")
+            self._first = self._first or record
+            if _shape(record) != _shape(self._first):
+                raise BadFile(record.where, f"has other lengths, or groups of other sizes, than {self._first.where}")
+            if len(_shape(record)[2]) != 1 or {name for *_, name in record.items} != set(subsets):
+                raise BadFile(record.where, f"must have items of one length, and some of each of {', '.join(subsets)}")
         arrays = (np.array(part, dtype=self.dtype) for part in (contexts, queries, answers))
         return Episodes(*arrays, np.array(subset, dtype=np.int8), subsets)
 
 
 def _shape(record: Record) -> tuple:
-    return len(record.context), len(record.items), {(len(cue), len(answer)) for cue, answer, _ in record.items}
+    lengths = {(len(cue), len(answer)) for cue, answer, _ in record.items}
+    return len(record.context), Counter(subset for *_, subset in record.items), lengths
 
 
 def read_records(path: Path, about: dict[str, str]) -> list[Record]:
@@ -182,6 +192,8 @@ def read_records(path: Path, about: dict[str, str]) -> list[Record]:
         lines = path.read_text().splitlines()
     except FileNotFoundError:
         raise BadFile(path, "is missing") from None
+    except OSError as error:
+        raise BadFile(path, f"cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise BadFile(path, "is not text") from None
     if not lines:

@@ -36,6 +36,7 @@ def find_base(path: Path, base_seed: int | None, n: int) -> Base:
         raise NoBase("does not exist")
     try:
         flags = json.loads((path / "config.json").read_text())["flags"]
+        flags = dict(flags)
         seeds = _validated_seeds(path / "pretrain_accuracy.csv")
     except (OSError, ValueError, KeyError, TypeError):
         raise NoBase("holds no job that can be read (config.json, pretrain_accuracy.csv)") from None

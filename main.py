@@ -10,17 +10,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import platform
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from config import BadInput, Config, level_folder, parse
 from inherit import NoBase, find_base
+from machine import architecture_of, environment, model_and_device, note_other_environment
 from presets import training_levels
 from runs import tracking
 from runs.folder import FolderTaken, claim, is_finished, recorded_config
+from runs.interrupt import Interrupted, StopFlag
 
 if TYPE_CHECKING:
     import torch
@@ -45,8 +45,8 @@ def main(argv: list[str]) -> int:
         return STOPPED
 
 
-def run(config: Config) -> int:
-    """Check, then do what was asked for."""
+def run(config: Config, stop: StopFlag | None = None) -> int:
+    """Check, then do what was asked for. `stop` is what signals set; without one the job listens itself."""
     from checks import check, check_episodes
 
     check(config)
@@ -59,20 +59,21 @@ def run(config: Config) -> int:
 
         print(show_episodes(config, encoder))
         return DONE
+    finished = check_folder(config)
+    if not finished or config.dry_run:
+        model, device = model_and_device(config, encoder)
+        loaded = loaded_weights(config, model)
     if config.dry_run:
         from estimate import estimate
 
-        print(estimate(config, encoder, *model_and_device(config, encoder)))
+        print(estimate(config, encoder, model, device))
         return DONE
     folder = Path(config.out_dir)
-    if config.log_with and not tracking.is_installed(config.log_with):
-        raise BadInput("log_with", config.log_with, f"is not installed here: pip install {config.log_with}")
-    with bad_folder(config):
-        finished = is_finished(folder, config.defining_values(), config.overwrite)
     if finished:
         save_files(config, encoder)
+        write_published(config, folder)
     else:
-        status = perform(config, encoder, folder)
+        status = perform(config, encoder, model, device, loaded, stop or StopFlag())
         if status != DONE:
             return status
     from analysis import summary
@@ -82,14 +83,38 @@ def run(config: Config) -> int:
     return DONE
 
 
+def check_folder(config: Config) -> bool:
+    """Whether the job is finished. Raises BadInput for a folder, tracker or file that it cannot write to."""
+    if config.log_with and not tracking.is_installed(config.log_with):
+        raise BadInput("log_with", config.log_with, f"is not installed here: pip install {config.log_with}")
+    with bad_folder(config):
+        finished = is_finished(Path(config.out_dir), config.defining_values(), config.overwrite)
+    begins = config.overwrite or not config.resume or not Path(config.out_dir).exists()
+    for path in published_paths(config):
+        if path.exists() and begins and not finished:
+            raise BadInput("model_path", path, "exists already; name another path")
+        if not os.access(path.parent, os.W_OK):
+            raise BadInput("model_path", path, "its folder does not exist or may not be written to")
+    return finished
+
+
 def sweep(config: Config) -> int:
     """A trade-off experiment: a job at each of its levels, one after the other, then the picture of all of them."""
     levels = training_levels(config.preset, config.task, config.experiment)
     jobs = [dataclasses.replace(config, ablation_level=level) for level in levels]
     jobs = [dataclasses.replace(job, out_dir=str(Path(config.out_dir) / level_folder(job))) for job in jobs]
+    with bad_folder(config):
+        if recorded_config(Path(config.out_dir)):
+            raise FolderTaken("holds a job; name a folder for the jobs of all levels")
     for job in jobs:
-        status = run(job)
-        if status != DONE or config.dry_run:
+        check_folder(job)
+    if config.dry_run:
+        print(f"{len(jobs)} jobs, at levels {', '.join(f'{level:g}' for level in levels)}. The last of them:\n")
+        return run(jobs[-1])
+    stop = StopFlag()
+    for job in jobs:
+        status = run(job, stop)
+        if status != DONE:
             return status
         print()
     from analysis import tradeoff
@@ -152,22 +177,26 @@ def bad_folder(config: Config):
         raise BadInput("out_dir", config.out_dir, f"cannot be written to ({error.strerror or error})") from None
 
 
-def perform(config: Config, encoder: Encoder, folder: Path) -> int:
+def perform(
+    config: Config,
+    encoder: Encoder,
+    model: LlamaForCausalLM,
+    device: torch.device,
+    loaded: dict[int, models.Weights],
+    stop: StopFlag,
+) -> int:
     """The procedure of the paper: metalearning, then few-shot test and finetuning on fresh episodes, then a summary."""
-    from runs.interrupt import Interrupted, StopFlag
-
-    stop = StopFlag().listen()  # before anything that takes its time
+    stop.listen()  # before anything that takes its time
     import torch
 
     import models
     from analysis.summary import conclude
     from finetune import finetune
     from pretrain import DivergedError, metalearn
-    from runs.checkpoint import Damaged, write_atomically
+    from runs.checkpoint import Damaged
     from runs.records import Job
 
-    model, device = model_and_device(config, encoder)
-    loaded = loaded_weights(config, model)
+    folder, job = Path(config.out_dir), None
 
     def first_weights(seed: int) -> models.Weights:
         return loaded[seed] if loaded else models.draw_weights(model, seed, config.init_scale)
@@ -181,24 +210,24 @@ def perform(config: Config, encoder: Encoder, folder: Path) -> int:
         except models.ForeignWeights as error:
             raise Damaged(f"{path} {error}; pass --no_resume to start anew") from None
 
-    published = [Path(f"{config.model_path}_run{i}.pt") for i in range(config.n_runs)] if config.model_path else []
-    if not folder.exists() or config.overwrite:
-        check_free(published)
-    save_files(config, encoder)
-    job = None
     try:
         with bad_folder(config):
-            claim(folder, config.overwrite, config.resume)
+            made = claim(folder, config.overwrite, config.resume)
+        try:
+            save_files(config, encoder)
+        except BadInput:
+            for path in made:  # they are empty
+                path.rmdir()
+            raise
         note_other_environment(folder, environment(device))
         flags = config.defining_values()
         job = Job(folder, flags, config.execution_values(), environment(device), config.checkpoint_every, stop)
         job.tracker = tracking.Tracker(config.log_with, folder, flags) if config.log_with else None
-        architecture = models.architecture(config, encoder.vocab_size)
+        architecture = architecture_of(config, encoder)
         job.write_json("checkpoints/model.json", {"architecture": architecture, "vocabulary": encoder.vocabulary, "flags": flags})
         if job.state.get("phase") != "finetuning":
             metalearn(config, encoder, model, first_weights, job, device)
-            for path, seed in zip(published, config.seeds, strict=False):
-                write_atomically(path, models.published_bytes(weights_of(seed, config.init)))
+        write_published(config, folder)
         finetune(config, encoder, model, weights_of, job, device)
         conclude(job)
     except Interrupted as signal:
@@ -217,13 +246,24 @@ def perform(config: Config, encoder: Encoder, folder: Path) -> int:
     return DONE
 
 
-def check_free(paths: list[Path]) -> None:
-    """Raise BadInput if --model_path would overwrite a file or cannot be written."""
-    for path in paths:
-        if path.exists():
-            raise BadInput("model_path", path, "exists already; name another path")
-        if not os.access(path.parent, os.W_OK):
-            raise BadInput("model_path", path, "its folder does not exist or may not be written to")
+def published_paths(config: Config) -> list[Path]:
+    """The files that --model_path asks for, one a seed."""
+    return [Path(f"{config.model_path}_run{i}.pt") for i in range(config.n_runs)] if config.model_path else []
+
+
+def write_published(config: Config, folder: Path) -> None:
+    """Write the kept weights where --model_path says so and they are not yet."""
+    missing = [(path, seed) for path, seed in zip(published_paths(config), config.seeds, strict=False) if not path.exists()]
+    if not missing:
+        return
+    import safetensors.torch
+
+    import models
+    from runs.checkpoint import write_atomically
+
+    for path, seed in missing:
+        weights = safetensors.torch.load_file(folder / "checkpoints" / f"best_seed{seed}.safetensors")
+        write_atomically(path, models.published_bytes(weights))
 
 
 def loaded_weights(config: Config, model: LlamaForCausalLM) -> dict[int, models.Weights]:
@@ -238,62 +278,6 @@ def loaded_weights(config: Config, model: LlamaForCausalLM) -> dict[int, models.
         return {seed: models.load_weights(file, model) for seed, file in zip(config.seeds, files, strict=True)}
     except (NoBase, models.ForeignWeights) as error:
         raise BadInput("load_model_from", config.load_model_from, str(error)) from None
-
-
-def model_and_device(config: Config, encoder: Encoder) -> tuple[LlamaForCausalLM, torch.device]:
-    """The model, whose weights are to be set, and the device to compute on: a GPU if one is asked for and there."""
-    import torch
-
-    import models
-
-    if config.use_cuda and not torch.cuda.is_available():
-        print("main.py: --use_cuda: there is no GPU here; going on with the CPU", file=sys.stderr)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    torch.set_num_threads(config.threads or cores)
-    model = models.build(**models.architecture(config, encoder.vocab_size))
-    return model, torch.device("cuda" if config.use_cuda and torch.cuda.is_available() else "cpu")
-
-
-def environment(device: torch.device) -> dict:
-    """What is recorded beside the flags."""
-    import numpy
-    import torch
-    import transformers
-
-    return {
-        "commit": commit(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "numpy": numpy.__version__,
-        "machine": platform.machine(),
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or "cpu",
-        "threads": torch.get_num_threads(),
-    }
-
-
-def commit() -> str | None:
-    """The commit of the program, with -dirty if files were changed; None without git or outside a checkout of it."""
-    here = Path(__file__).resolve().parent
-    if not (here / ".git").exists():
-        return None
-    try:
-        git = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40"], cwd=here, capture_output=True, text=True, check=False
-        )
-    except OSError:
-        return None
-    return git.stdout.strip() or None
-
-
-def note_other_environment(folder: Path, here: dict) -> None:
-    """Say so if an unfinished job goes on where the last bits of its numbers may come out otherwise."""
-    there = recorded_config(folder).get("environment", here)
-    other = [
-        f"{key} {here[key]} instead of {there.get(key)}" for key in ("device", "threads", "torch") if here[key] != there.get(key)
-    ]
-    if other:
-        print(f"main.py: going on with {', '.join(other)}: numbers may differ in their last digits", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -38,9 +38,10 @@ def build(**architecture) -> LlamaForCausalLM:
         return LlamaForCausalLM(config)
 
 
-def architecture(config: Config, vocab_size: int) -> dict:
+def architecture(config: Config, vocab_size: int, pad: int | None = 0) -> dict:
     """The keys of `LlamaConfig` for the model that the flags describe; what is not named keeps the class's default:
-    SiLU, untied embeddings, no biases, no dropout, as many key-value heads as heads."""
+    SiLU, untied embeddings, no biases, no dropout, as many key-value heads as heads. `pad` is the id of `<pad>`, whose
+    embedding is never trained."""
     return {
         "vocab_size": vocab_size,
         "num_hidden_layers": config.n_layers,
@@ -50,7 +51,7 @@ def architecture(config: Config, vocab_size: int) -> dict:
         "max_position_embeddings": config.max_len,
         "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
         "rms_norm_eps": 1e-6,
-        "pad_token_id": 0,
+        "pad_token_id": pad,
         "bos_token_id": None,
         "eos_token_id": None,
     }
@@ -79,6 +80,8 @@ def load_weights(path: Path, model: LlamaForCausalLM) -> Weights:
     try:
         if path.suffix == ".pt":
             state = torch.load(path, map_location="cpu", weights_only=True)
+            if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+                raise ValueError("it holds no state_dict")
             prefix = PUBLISHED_PREFIX if all(name.startswith(PUBLISHED_PREFIX) for name in state) else ""
             weights = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
         else:

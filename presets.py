@@ -24,23 +24,43 @@ PAPER_VALUES: dict[str, dict[str, Any]] = {
     },
 }
 
-# Smaller models, and batches of many episodes with few queries each: with them in-context learning appears after fewer
-# updates on the grid.
+# Smaller models, a higher rate, and batches of many episodes with few queries each: with them in-context learning appears
+# after some hundred updates of the category task, and after some thousand of the grid.
 _SMALL = {
     "n_layers": 4,
     "n_heads": 4,
     "rope_theta": 100.0,
     "init_scale": 0.1,
     "adam_beta2": 0.98,
-    "pretrain_lr": 1e-3,
+    "pretrain_lr": 3e-3,
+    "warmup_steps": 100,
     "print_every": 50,
     "test_every": 50,
     "congruent_only": True,
     "with_iwl_only": True,
     "finetune_lr": 1e-3,
 }
-_SMALL_GRID = {**_SMALL, "real_words": True, "generate_all": True, "queries_per_episode": 5, "pretrain_bs": 500}
-_SMALL_CATEGORY = {**_SMALL, "n_task_dims": 100, "queries_per_episode": 16, "pretrain_bs": 512, "finetune_bs": 32}
+# Without flips: with them the model has to find out first which digit is the colour's, which takes several times as long.
+_SMALL_GRID = {
+    **_SMALL,
+    "real_words": True,
+    "generate_all": True,
+    "p_flip_xy": 0.0,
+    "queries_per_episode": 5,
+    "pretrain_bs": 1280,
+}
+_SMALL_CATEGORY = {
+    **_SMALL,
+    "n_layers": 2,
+    "n_task_dims": 120,
+    "n_symbols": 4,
+    "n_in_context": 8,
+    "max_len": 64,
+    "n_train": 14000,
+    "queries_per_episode": 4,
+    "pretrain_bs": 1024,
+    "finetune_bs": 8,
+}
 
 PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {
@@ -49,11 +69,11 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
     },
     "laptop": {
         "grid": {**_SMALL_GRID, "n_train": 12000, "n_epochs": 5, "n_val": 100, "n_test": 10, "n_steps_per_block": 200},
-        "category": {**_SMALL_CATEGORY, "n_train": 8000, "n_epochs": 4, "n_val": 100, "n_test": 10, "n_steps_per_block": 200},
+        "category": {**_SMALL_CATEGORY, "n_epochs": 12, "n_val": 100, "n_test": 10, "n_steps_per_block": 200},
     },
     "demo": {
         "grid": {**_SMALL_GRID, "n_train": 8000, "n_epochs": 1, "n_val": 40, "n_test": 5, "n_steps_per_block": 100},
-        "category": {**_SMALL_CATEGORY, "n_train": 2400, "n_epochs": 1, "n_val": 40, "n_test": 5, "n_steps_per_block": 50},
+        "category": {**_SMALL_CATEGORY, "n_epochs": 5, "n_val": 40, "n_test": 5, "n_steps_per_block": 100},
     },
 }
 

@@ -106,15 +106,19 @@ def _read_triple(prefix: Path, is_study: bool | None = None) -> list[tuple[Line,
         infos = json.loads(info.read_text())
     except FileNotFoundError as error:
         raise BadFile(error.filename, "is missing") from None
+    except OSError as error:
+        raise BadFile(error.filename, f"cannot be read ({error.strerror})") from None
     except ValueError:
         raise BadFile(info, "is not a JSON array") from None
+    if not isinstance(infos, list):
+        raise BadFile(info, "is not a JSON array")
     if not sources or not len(sources) == len(targets) == len(infos):
         raise BadFile(source, f"has {len(sources)} lines, its .tgt {len(targets)}, its .info.json {len(infos)}")
     lines = []
     for i, (text, answer, about) in enumerate(zip(sources, targets, infos, strict=True)):
         where = f"{source}:{i + 1}"
         tokens = answer.split(" ")
-        if tokens[0] != ":" or len(tokens) < 2 or not isinstance(about, dict) or "episode_id" not in about:
+        if tokens[0] != ":" or len(tokens) < 2 or not isinstance(about, dict) or not isinstance(about.get("episode_id"), int):
             raise BadFile(where, "does not belong to a target like ': label_0' and an info with an episode_id")
         study = about.get("split") == "train" if is_study is None else is_study
         lines.append((Line(where, tuple(text.replace("\\n", "\n").split(" ")), tuple(tokens[1:]), study), about))

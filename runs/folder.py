@@ -26,7 +26,8 @@ def is_finished(folder: Path, flags: dict, overwrite: bool = False) -> bool:
     recorded = recorded_config(folder).get("flags")
     if recorded is None and _content(folder):
         raise FolderTaken("holds files that are not of a job; name another folder, or pass --overwrite to move it aside")
-    if recorded is not None and recorded != json.loads(json.dumps(flags)):
+    flags = json.loads(json.dumps(flags))
+    if recorded is not None and recorded != flags:
         names = [name for name in sorted({*flags, *recorded}) if flags.get(name) != recorded.get(name)]
         listed = ", ".join(f"--{name} {recorded.get(name)} there, {flags.get(name)} here" for name in names)
         raise FolderTaken(
@@ -35,20 +36,23 @@ def is_finished(folder: Path, flags: dict, overwrite: bool = False) -> bool:
     return (folder / "summary.json").exists()
 
 
-def claim(folder: Path, overwrite: bool = False, resume: bool = True) -> None:
+def claim(folder: Path, overwrite: bool = False, resume: bool = True) -> list[Path]:
     """Make a folder to write to, after `is_finished` had no objection.
 
     An unfinished job in it is gone on with, or moved aside without `resume`; with `overwrite` whatever is there is
-    moved aside, to NAME.old. Raises OSError if it cannot be made or written to.
+    moved aside, to NAME.old. Returns the folders that were made for it, the lowest first. Raises OSError if it cannot be
+    made or written to.
     """
     if folder.exists() and _content(folder) and (overwrite or not resume):
         number = 1
         while (name := folder.with_name(f"{folder.name}.old{number if number > 1 else ''}")).exists():
             number += 1
         folder.rename(name)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"{folder} may not be written to")
+    return made
 
 
 def recorded_config(folder: Path) -> dict:
@@ -62,7 +66,7 @@ def recorded_config(folder: Path) -> dict:
         return {}
     except ValueError:
         recorded = None
-    if not isinstance(recorded, dict) or "flags" not in recorded:
+    if not isinstance(recorded, dict) or not isinstance(recorded.get("flags"), dict):
         raise FolderTaken("holds a config.json that is not of a job; pass --overwrite to move it aside")
     return recorded
 

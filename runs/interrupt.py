@@ -51,7 +51,7 @@ class Progress:
             if news:
                 self._bar.set_postfix_str(self._info(), refresh=False)
             self._bar.update(steps)
-        elif time.monotonic() - self._last_line >= self.every or self.done == self.total:
+        elif time.monotonic() - self._last_line >= self.every or self.done == self.total > 0:
             self._last_line = time.monotonic()
             left = timedelta(seconds=round(self.seconds_left()))
             ending = f", {self._info()}" if self._values else ""

@@ -11,7 +11,12 @@ from config import Config, parse
 from data import Encoder
 from tasks import make_task
 
-torch.set_num_threads(1)  # tests run side by side
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tests run side by side; the program, called in a test's own process, takes all cores."""
+    torch.set_num_threads(1)
+
 
 ROOT = Path(__file__).parent.parent
 

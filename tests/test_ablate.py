@@ -224,7 +224,7 @@ def test_counts_at_levels_against_the_slow_path(kind, monkeypatch):
 
 
 ABLATED = {
-    "mask": "--ablation mask --ablation_level 0.4",
+    "mask": "--ablation mask --ablation_level 0.4 --max_members 30",  # hidden examples: 30 // 5 members in an ensemble
     "gaussian": "--ablation gaussian --ablation_level 2 --test_ablation_level_max 4",
     "bernoulli": "--ablation bernoulli --ablation_level 0.5",
     "dropout": "--attention_dropout 0.3",
@@ -271,6 +271,28 @@ def test_company_changes_no_draw(kind, tmp_path):
     expected = [line.split(",") for line in alone.decode().splitlines()[1:]]
     found = [row for row in rows if row[:6] == expected[0][:6]]
     assert [float(row[-1]) for row in found] == pytest.approx([float(row[-1]) for row in expected], rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["mask", "gaussian", "bernoulli"])
+def test_no_two_draws_are_the_same(kind):
+    """Over members, steps and purposes every key is another; within a batch every query has draws of its own."""
+    config = configured(f"{TINY['grid']} --n_runs 2 {ABLATED[kind]} --max_members 1000")
+    encoder = Encoder(config, make_task(config))
+    model = built(config, encoder)
+    keys = []
+    for members in plan(config):
+        run = Finetuning(
+            config, encoder, members, Ensemble(model, [models.draw_weights(model, 0, 0.1)], 0.01, 0.999, False, CPU), 0
+        )
+        for run.step in range(3):
+            for purpose in ("ablation", "test ablation", "attention dropout"):
+                keys += run._keys(purpose)
+    n_members = sum(map(len, plan(config)))
+    assert n_members > 60
+    assert len(set(keys)) == len(keys) == n_members * 9
+    draws = run.ablation.draw_all(5, run._keys("ablation")[:4])
+    of_queries = draws if kind == "mask" else draws.transpose(0, 3, 1, 2, 4, 5)  # [members, queries, …]
+    assert len({part.tobytes() for member in of_queries for part in member}) == 4 * 5
 
 
 def test_attention_dropout_by_hand():

@@ -155,7 +155,25 @@ def spoil_line(number, change):
         (
             "validation.jsonl",
             spoil_line(1, lambda s: s.replace('<sep>", "items', '<sep> red", "items')),
-            ":2 has another shape than",
+            ":2 has other lengths, or groups of other sizes, than",
+        ),
+        ("validation.jsonl", lambda p: (p.unlink(), p.mkdir()), "validation.jsonl cannot be read"),
+        (
+            "test_unrotated_aligned.jsonl",
+            spoil_line(1, lambda s: s.replace("study_B", "study_A", 1)),
+            ":2 has other lengths, or groups of other sizes, than",
+        ),
+        (
+            "test_rotated_blocked.jsonl",
+            lambda p: p.write_text(p.read_text().replace("<|endoftext|> ", "<|endoftext|> red ")),
+            "test_rotated_blocked.jsonl:1 has other lengths",
+        ),
+        (
+            "metalearning.jsonl",
+            lambda p: p.write_text(
+                '{"split": "metalearning", "rotation": "unrotated", "curriculum": "blocked", "context": "red", "items": []}\n'
+            ),
+            "metalearning.jsonl:1 ",
         ),
         (
             "test_rotated_blocked.jsonl",

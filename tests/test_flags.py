@@ -115,7 +115,7 @@ def first_context(flags):
         ("--task grid", "color_", 24),
         ("--task grid --lm_task causal", " : ", 23),
         ("--task grid --n_symbols 9", "color_", 32),
-        ("--task grid --n_positions 2", r"color_", 24),
+        ("--task grid --n_positions 2 --n_symbols 3", r"color_", 20),
         ("--task grid --template_id 3", "( color_", 27),
         ("--task grid --sep_id 1", " ; ", 24),
         ("--task grid --preface_id 3", "color_", 23),
@@ -170,14 +170,33 @@ def test_distractors_and_positions_lengthen_items():
         ("--load_vocab nowhere", "--load_vocab nowhere: "),
         ("--model_path nowhere/m", "--model_path nowhere/m_run0.pt: its folder does not exist"),
         ("--n_layers 0", "--n_layers 0: must be at least 1"),
+        ("--n_train 1000000000000", "--n_train 1000000000000: must be at most 10000000"),
+        ("-seed 3", "-seed: there is no such flag; did you mean --seed?"),
+        ("demo", "demo belongs to no flag; flags begin with --"),
+        (
+            "--n_epochs 0 --load_model_from BASE --experiment tradeoff_mask --n_blocks 0",
+            "--n_blocks 0: a trade-off needs finetuning",
+        ),
+        ("--load_model_from BASE --experiment tradeoff_mask --with_iwl_only", "--with_iwl_only: a trade-off has"),
+        ("--load_model_from BASE --experiment tradeoff_mask --pt_rot_cond rotated", "--pt_rot_cond rotated: a trade-off is"),
+        ("--load_model_from BASE --experiment tradeoff_mask --model_path m", "--model_path m: a trade-off at all levels has"),
+        (
+            "--load_model_from BASE --experiment tradeoff_mask --out_dir BASE",
+            "holds a job; name a folder for the jobs of all levels",
+        ),
+        ("--load_model_from BASE --seed 9", "--seed 9: the base in"),
+        ("--dry_run --out_dir BASE --n_epochs 9", "holds a job with other flags"),
+        ("--dry_run --load_model_from file --n_epochs 0", "is neither a job's folder nor"),
         ("--seed 1.5", "--seed 1.5: must be a whole number"),
         ("--checkpoint_every nan", "--checkpoint_every nan: must be a finite number"),
     ],
 )
-def test_errors_name_flag_value_and_remedy(flags, message, tmp_path, capsys, monkeypatch):
+def test_errors_name_flag_value_and_remedy(flags, message, finished_job, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("mine")
-    assert main.main(flags.split()) == 2
+    before = contents(finished_job[1])
+    assert main.main(flags.replace("BASE", str(finished_job[1])).split()) == 2
+    assert contents(finished_job[1]) == before
     error = capsys.readouterr().err
     assert error.startswith("main.py: error: ")
     assert error.count("\n") == 1

@@ -39,6 +39,39 @@ def test_a_job_folder_hands_on_its_data_model_and_best_seed(finished_job):
     assert parse(["--load_model_from", str(folder), "--base_seed", "1"]).seed == 1
 
 
+@pytest.mark.parametrize("content", [torch.zeros(()), None, 3, {"model.lm_head.weight": "text"}])
+def test_a_pt_file_without_weights_is_refused(content, tmp_path, capsys):
+    torch.save(content, tmp_path / "w.pt")
+    assert main.main(f"--load_model_from {tmp_path}/w.pt --n_epochs 0 --out_dir {tmp_path}/job".split()) == 2
+    error = capsys.readouterr().err
+    assert "cannot be read as weights (it holds no state_dict)" in error
+    assert error.count("\n") == 1
+
+
+def test_what_of_a_base_may_differ(finished_job):
+    """What leaves its weights and its episodes alone: dropout, the optimiser; and rotation is its own unless said otherwise."""
+    _, folder, _ = finished_job
+    config = parse(
+        f"--load_model_from {folder} --n_epochs 0 --attention_dropout 0.1 --adam_beta2 0.9 --pt_rot_cond rotated".split()
+    )
+    assert (config.attention_dropout, config.adam_beta2, config.pt_rot_cond) == (0.1, 0.9, "rotated")
+    assert parse(f"--load_model_from {folder} --n_epochs 0".split()).adam_beta2 == 0.999
+
+
+def test_published_weights_come_late_as_well(finished_job, tmp_path):
+    """--model_path beside a finished job writes the kept weights; a second time it leaves them alone."""
+    task, folder, _ = finished_job
+    flags = [*TINY[task].split(), "--n_runs", "2", "--out_dir", str(folder), "--model_path", str(tmp_path / "M")]
+    assert main.main(flags) == 0
+    written = (tmp_path / "M_run1.pt").read_bytes()
+    assert main.main(flags) == 0
+    assert (tmp_path / "M_run1.pt").read_bytes() == written
+    config = parse(flags)
+    model = built(config, Encoder(config, make_task(config)))
+    kept = models.load_weights(folder / "checkpoints" / "best_seed1.safetensors", model)
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in models.load_weights(tmp_path / "M_run1.pt", model).items())
+
+
 def test_several_seeds_of_a_base(finished_job):
     """The best validated ones, whatever their order; each member starts from its own seed's weights."""
     _, folder, _ = finished_job

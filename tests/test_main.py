@@ -11,6 +11,7 @@ import time
 import pandas as pd
 import pytest
 
+from machine import commit
 from tests.conftest import ROOT, TINY, run_main
 
 JOB_FILES = ("config.json", "pretrain_loss.csv", "pretrain_accuracy.csv", "finetune_loss.csv", "finetune_accuracy.csv",
@@ -227,10 +228,8 @@ def test_a_diverging_run_fails_with_step_and_rate(tmp_path):
 
 
 def test_git_is_not_needed(monkeypatch):
-    import main
-
     monkeypatch.setenv("PATH", "/nowhere")
-    assert main.commit() is None
+    assert commit() is None
 
 
 def test_no_finetuning_still_tests_few_shot(tmp_path):

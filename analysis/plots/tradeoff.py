@@ -28,16 +28,19 @@ def draw(found: TradeOff, path: Path) -> None:
     colors = dict(zip(levels, plt.get_cmap("viridis")(np.linspace(0, 0.9, len(levels))), strict=True))
     of = "seeds" if found.retention.seed.nunique() > 1 else "episodes"
     with plt.rc_context(style.RC):
-        figure, axes = plt.subplots(1, 4, figsize=(14, 3.4), layout="constrained")
+        figure, axes = plt.subplots(1, 4, figsize=(15, 3.4), layout="constrained")
         _bars(axes[0], found.generalisation, "test_level", "0.55")
         axes[0].axhline(found.chance, color="0.2", lw=0.8, ls=":", label="chance")
         axes[0].legend(loc="upper right")
         axes[0].set(title="Generalisation: novel items, few-shot", xlabel="level at the test\n" + LEVEL_LABELS[found.ablation])
         _curves(axes[1], found.learning, colors)
-        axes[1].set(title="Learning: study items", xlabel="updates", ylabel="accuracy", ylim=(-0.03, 1.03))
+        axes[1].set(
+            title="Learning: study items, tested at the training level", xlabel="updates", ylabel="accuracy", ylim=(-0.03, 1.03)
+        )
         _curves(axes[2], found.errors, colors)
         axes[2].set(title="Errors: training loss", xlabel="updates", ylabel="loss (nats per token)")
-        axes[2].legend(title="level while\ntraining", loc="upper right", fontsize=7, title_fontsize=7)
+        for k, place in ((1, "lower right"), (2, "upper right")):
+            axes[k].legend(title="level while\ntraining", loc=place, fontsize=7, title_fontsize=7)
         highest = f"tested at level {levels[-1]:g}"
         _bars(axes[3], found.retention, "training_level", [colors[level] for level in levels])
         axes[3].set(title=f"Retention: study items, {highest}", xlabel="level while training\n" + LEVEL_LABELS[found.ablation])
@@ -58,4 +61,5 @@ def _bars(axes: Axes, frame: pd.DataFrame, level: str, color: object) -> None:
 def _curves(axes: Axes, frame: pd.DataFrame, colors: dict[float, object]) -> None:
     means = mean_and_interval(frame, ["training_level", "step"])
     for level, part in means.groupby("training_level"):
-        axes.plot(part.step, part["mean"], color=colors[level], lw=1.2, label=f"{level:g}")
+        width = 2.8 - 1.8 * list(colors).index(level) / max(1, len(colors) - 1)  # thinner ones on top: none is hidden
+        axes.plot(part.step, part["mean"], color=colors[level], lw=width, label=f"{level:g}")
