@@ -1,4 +1,4 @@
-"""The command line: one frozen `Config` that says everything about a job. Imports nothing of torch.
+"""One frozen `Config` that says everything about a job. Imports nothing of torch.
 
 A field is a flag: its name, type, published default, bounds and help stand here and nowhere else; what the presets
 make of it stands in presets.py, and rules that join several flags in checks.py.
@@ -6,13 +6,7 @@ make of it stands in presets.py, and rules that join several flags in checks.py.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import difflib
-import math
-import sys
-import types
-import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -198,7 +192,7 @@ def resolve(passed: dict[str, Any]) -> Config:
     if passed.get("experiment") in presets.TRADE_OFFS and "load_model_from" not in passed:
         passed = {**passed, "load_model_from": _default_base(preset, passed)}
     passed = {**_inherited(passed), **passed}
-    task = passed.get("task", "grid")
+    task = _task(preset, passed)
     alone = passed.get("n_epochs") == 0 and "load_model_from" not in passed
     experiment = passed.get("experiment") or ("iwl_only" if alone else "icl_iwl")
     values = {**presets.values(preset, task, experiment), **passed}
@@ -207,9 +201,13 @@ def resolve(passed: dict[str, Any]) -> Config:
     return Config(**values)
 
 
+def _task(preset: str | None, passed: dict[str, Any]) -> str:
+    return passed.get("task", presets.DEFAULT_TASK.get(preset, "grid"))
+
+
 def _default_base(preset: str | None, passed: dict[str, Any]) -> str:
     """The folder of the job that a trade-off experiment starts from, which has to be there."""
-    task = passed.get("task", "grid")
+    task = _task(preset, passed)
     flags = {"preset": preset or "paper", "task": task, "pt_cond": "interleaved"}
     folder = resolve(flags).out_dir
     if not Path(folder).exists():
@@ -271,89 +269,3 @@ def _seeds_folder(config: Config) -> str:
     return "seeds_" + ("-" if is_range else "_").join(
         f"{seed:02d}" for seed in ((seeds[0], seeds[-1]) if is_range and len(seeds) > 1 else seeds)
     )
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> typing.NoReturn:
-        self.exit(2, f"main.py: error: {message} (see main.py --help)\n")
-
-
-def parse(argv: list[str]) -> Config:
-    """The configuration a command line asks for. Raises BadInput, or leaves with status 2, for a wrong one."""
-    parser = _Parser(
-        prog="main.py",
-        description="In-context and in-weight learning in one transformer. Without any flag: --preset demo.",
-        allow_abbrev=False,
-        argument_default=argparse.SUPPRESS,
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
-    )
-    kinds = typing.get_type_hints(Config)
-    groups: dict[str, Any] = {}
-    for field in dataclasses.fields(Config):
-        meta = field.metadata
-        if meta["group"] == DERIVED:
-            continue
-        if meta["group"] not in groups:
-            groups[meta["group"]] = parser.add_argument_group(meta["group"])
-        group = groups[meta["group"]]
-        names = [f"--{name}" for name in (field.name, *meta["aliases"])]
-        kind = _plain(kinds[field.name])
-        if kind is bool:
-            group.add_argument(f"--{field.name}", action="store_true", help=meta["help"])
-            group.add_argument(f"--no_{field.name}", action="store_false", dest=field.name, help=argparse.SUPPRESS)
-        else:
-            choices = (
-                f" ({', '.join(map(str, meta['choices']))})"
-                if meta["choices"]
-                else f" [{field.default}]"
-                if field.default is not None
-                else ""
-            )
-            group.add_argument(
-                *names, dest=field.name, type=_reader(field, kind), metavar=kind.__name__, help=meta["help"] + choices
-            )
-    known, unknown = parser.parse_known_args(argv)
-    if unknown:
-        options = list(parser._option_string_actions)
-        near = difflib.get_close_matches(unknown[0].split("=")[0], options, n=1)
-        word = unknown[0] if unknown[0].startswith("-") else "-"
-        if word == "-":
-            raise BadInput("-", "", f"{unknown[0]} belongs to no flag; flags begin with --")
-        raise BadInput(word, "", f"there is no such flag{f'; did you mean {near[0]}?' if near else ''}")
-    if "dropout_p" in known:
-        print("main.py: --dropout_p is accepted and does nothing: no dropout acted in the published runs", file=sys.stderr)
-    return resolve(vars(known))
-
-
-def _plain(kind: Any) -> type:
-    """int for int and for int | None."""
-    if isinstance(kind, types.UnionType):
-        kind = next(part for part in typing.get_args(kind) if part is not type(None))
-    return kind
-
-
-def _reader(field: dataclasses.Field, kind: type) -> Any:
-    """Reads and checks a value of one flag."""
-    meta = field.metadata
-
-    def read(text: str) -> Any:
-        words = {int: "a whole number", float: "a number", str: "text"}[kind]
-        try:
-            value = kind(text)
-        except ValueError:
-            raise BadInput(field.name, text, f"must be {words}") from None
-        if isinstance(value, float) and not math.isfinite(value):
-            raise BadInput(field.name, text, "must be a finite number")
-        if meta["choices"] and value not in meta["choices"]:
-            near = difflib.get_close_matches(text, map(str, meta["choices"]), n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise BadInput(field.name, text, f"must be one of {', '.join(map(str, meta['choices']))}{hint}")
-        if meta["low"] is not None and value < meta["low"]:
-            raise BadInput(field.name, text, f"must be at least {meta['low']}")
-        if meta["high"] is not None and value > meta["high"]:
-            raise BadInput(field.name, text, f"must be at most {meta['high']}")
-        if meta["above"] is not None and value <= meta["above"]:
-            raise BadInput(field.name, text, f"must be above {meta['above']}")
-        return value
-
-    return read

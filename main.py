@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from config import BadInput, Config, level_folder, parse
+from command_line import parse
+from config import BadInput, Config, level_folder
 from inherit import NoBase, find_base
 from machine import architecture_of, environment, model_and_device, note_other_environment
 from presets import training_levels

@@ -2,12 +2,11 @@
 
     python benchmarks/steps.py [--repeats 5] [--threads 2] [--device cuda] [--task category] [--rows finetuning]
 
-The two take turns, so that a change of the machine's pace meets both; medians are printed. Tokens are those that the
-plain path would run in ours's time. The last line is the peak memory of the process.
+The two take turns, so that a change of the machine's pace meets both; medians are printed. Tokens/s: the tokens of the
+plain path's sequences over our time. At the levels of an ablation both make one draw; a job makes --test_repeats.
 """
 
 import argparse
-import resource
 import statistics
 import sys
 import time
@@ -24,7 +23,7 @@ import torch
 import models
 from ablate import Ablation, values_shape
 from benchmarks.plain import Plain
-from config import parse
+from command_line import parse
 from data import Encoder
 from ensemble import Batch, Ensemble
 from tasks import make_task
@@ -124,9 +123,9 @@ class Bench:
                 answers = arrays[2].reshape(*queries.shape[:3], -1)
                 ours.step(Batch.of_arrays(context, queries, answers, self.device, **changed))
 
-            def levels(repeats: int, ablation=ablation, kind=kind) -> None:
+            def levels(ablation=ablation, kind=kind) -> None:
                 count_correct(ours, episodes)
-                count_correct_ablated(ours, episodes, ablation, LEVELS[kind], repeats, keys)
+                count_correct_ablated(ours, episodes, ablation, LEVELS[kind], 1, keys)
 
             def plain_levels(kind=kind, call=call, before=before) -> None:
                 plain_tests("logits")
@@ -134,7 +133,7 @@ class Bench:
                     plain_tests(call, *before, level)
 
             yield Row(f"finetuning step, {kind}", step, partial(plain_steps, call, *before, 0.5), of_step, MEMBERS)
-            yield Row(f"test at 11 levels, {kind}", partial(levels, 1), plain_levels, 11 * of_test, MEMBERS)
+            yield Row(f"test at 11 levels, {kind}", levels, plain_levels, 11 * of_test, MEMBERS)
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
@@ -164,8 +163,6 @@ def main() -> None:
             ours, plain = (statistics.median(times) for times in zip(*pairs, strict=True))
             rates = f"{row.tokens / ours:>10,.0f}{row.members / ours:>10.1f}"
             print(f"{task:<9} {row.name:<28}{row.members:>8}{plain:>9.3f}{ours:>9.3f}{plain / ours:>7.1f}{rates}", flush=True)
-    peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"peak memory, plain path included: {peak / 2**30:.2f} GiB")
 
 
 if __name__ == "__main__":

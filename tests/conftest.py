@@ -7,7 +7,8 @@ import torch
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 import models
-from config import Config, parse
+from command_line import parse
+from config import Config
 from data import Encoder
 from tasks import make_task
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import parse
+from command_line import parse
 from data import finetuning_batch, metalearning_groups, n_batches
 from tests.conftest import ROOT, configured, encoded
 

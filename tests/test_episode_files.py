@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import main
-from config import parse
+from command_line import parse
 from episode_files import BadFile, LoadedEpisodes, file_names, read_vocabulary, write, write_vocabulary
 from tests.conftest import encoded
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import models
-from config import parse
+from command_line import parse
 from data import Encoder, finetuning_batch
 from ensemble import Ensemble
 from finetune import Finetuning, plan

@@ -8,7 +8,8 @@ import torch
 
 import main
 import models
-from config import BadInput, parse
+from command_line import parse
+from config import BadInput
 from data import Encoder
 from finetune import plan
 from tasks import make_task

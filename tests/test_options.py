@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import prompts
 from checks import check
-from config import BadInput, parse
+from command_line import parse
+from config import BadInput
 from data import Encoder
 from tasks import CURRICULA, ROTATIONS, make_task
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import models
-from config import parse
+from command_line import parse
 from data import Encoder
 from pretrain import DivergedError, Metalearning, metalearn
 from runs.records import Job
