@@ -47,6 +47,7 @@ _SMALL_GRID = {
     "real_words": True,
     "generate_all": True,
     "p_flip_xy": 0.0,
+    "finetune_lr": 1e-3,
     "queries_per_episode": 5,
     "pretrain_bs": 1280,
 }
