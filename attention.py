@@ -67,9 +67,7 @@ def shared_context_attention(
     if noise is None and keep is None:
         out_own = out_own + found @ v_context
     else:
-        values = v_context[:, :, None]  # [B, H, 1 or G, C, D]
-        values = values * keep[module.layer_idx] if keep is not None else values
-        values = values + noise[module.layer_idx] if noise is not None else values
+        values = _disturbed(v_context, *(x if x is None else x[module.layer_idx] for x in (noise, keep)))
         out_own = out_own + (found.unflatten(2, (values.shape[2], -1)) @ values).flatten(2, 3)
 
     if is_last:
@@ -78,9 +76,21 @@ def shared_context_attention(
     if factors_context is None:
         out_context = fused(q_context, k_context, v_context, among_context, vmapped)
     else:
-        scores = q_context @ k_context.transpose(2, 3) + (_future(n_context, query) if among_context is None else among_context)
-        out_context = (scores.softmax(-1) * factors_context[..., :n_context]) @ v_context
+        out_context = _dropped(q_context, k_context, v_context, among_context, factors_context[..., :n_context])
     return torch.cat([out_context, out_own], dim=2).transpose(1, 2), None
+
+
+def _disturbed(values: Tensor, noise: Tensor | None, keep: Tensor | None) -> Tensor:
+    """Values [B, H, C, D] as each of G groups finds them: [B, H, G, C, D]."""
+    values = values[:, :, None]
+    values = values * keep if keep is not None else values
+    return values + noise if noise is not None else values
+
+
+def _dropped(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, factors: Tensor) -> Tensor:
+    """What `fused` computes, with the weights multiplied by factors [B, H, S, S]."""
+    scores = query @ key.transpose(2, 3) + (_future(query.shape[2], query) if bias is None else bias)
+    return (scores.softmax(-1) * factors) @ value
 
 
 def _future(n: int, like: Tensor) -> Tensor:

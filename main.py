@@ -178,6 +178,18 @@ def bad_folder(config: Config):
         raise BadInput("out_dir", config.out_dir, f"cannot be written to ({error.strerror or error})") from None
 
 
+def begin_folder(config: Config, encoder: Encoder) -> None:
+    """Make the job's folder, and write the files that flags ask for; if those cannot be, no folder is left."""
+    with bad_folder(config):
+        made = claim(Path(config.out_dir), config.overwrite, config.resume)
+    try:
+        save_files(config, encoder)
+    except BadInput:
+        for path in made:  # they are empty
+            path.rmdir()
+        raise
+
+
 def perform(
     config: Config,
     encoder: Encoder,
@@ -212,14 +224,7 @@ def perform(
             raise Damaged(f"{path} {error}; pass --no_resume to start anew") from None
 
     try:
-        with bad_folder(config):
-            made = claim(folder, config.overwrite, config.resume)
-        try:
-            save_files(config, encoder)
-        except BadInput:
-            for path in made:  # they are empty
-                path.rmdir()
-            raise
+        begin_folder(config, encoder)
         note_other_environment(folder, environment(device))
         flags = config.defining_values()
         job = Job(folder, flags, config.execution_values(), environment(device), config.checkpoint_every, stop)

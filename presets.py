@@ -101,21 +101,23 @@ _LONGER = {"grid": {"n_steps_per_block": 2000, "finetune_test_every": 200}, "cat
 
 def values(preset: str | None, task: str, experiment: str) -> dict[str, Any]:
     """The values of flags that were not passed, where they differ from `Config`'s defaults."""
-    longer, levels = ({}, {})
+    longer, levels = {}, {}
     if experiment in TRADE_OFFS:
+        tested = _levels(preset, experiment)
         longer = _LONGER[task]
-        highest = 8.0 if experiment == "tradeoff_noise" else 1.0
-        n_levels = 5 if preset in ("demo", "laptop") else 9 if experiment == "tradeoff_noise" else 11
-        levels = {"test_ablation_level_max": highest, "test_ablation_level_num": n_levels}
+        levels = {"test_ablation_level_max": tested[-1], "test_ablation_level_num": len(tested)}
     of_preset = PRESET_VALUES[preset][task] if preset else {}
     return {**PAPER_VALUES[task], **longer, **of_preset, **EXPERIMENT_VALUES[experiment], **levels}
 
 
+def _levels(preset: str | None, experiment: str) -> tuple[float, ...]:
+    """The levels that a trade-off experiment tests at, the lowest first."""
+    highest, n = (8, 9) if experiment == "tradeoff_noise" else (1, 11)
+    n = 5 if preset in ("demo", "laptop") else n
+    return tuple(highest * i / (n - 1) for i in range(n))
+
+
 def training_levels(preset: str | None, task: str, experiment: str) -> tuple[float, ...]:
-    """The levels that a trade-off experiment trains at, a job each, the lowest first."""
-    highest = 8.0 if experiment == "tradeoff_noise" else 1.0
-    if preset in ("demo", "laptop"):
-        return tuple(highest * i / 4 for i in range(5))
-    if experiment == "tradeoff_noise":
-        return tuple(float(sigma) for sigma in range(9))
-    return tuple(i / 10 for i in range({"grid": 9, "category": 11}[task]))
+    """Those of them that it trains at, a job each. The published grid goes up to a mask of 0.8."""
+    levels = _levels(preset, experiment)
+    return levels[:9] if task == "grid" else levels

@@ -15,6 +15,11 @@ from torch.nn.functional import cross_entropy
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
 
+def flat_sequences(context: Tensor, queries: Tensor) -> Tensor:
+    """[B·K, C + L]"""
+    return torch.cat([context[:, None].expand(-1, queries.shape[1], -1), queries], dim=2).flatten(0, 1)
+
+
 class Plain:
     """One model. Tokens: context [B, C], queries [B, K, L], answers [B, K, T]; masked mode."""
 
@@ -25,12 +30,12 @@ class Plain:
 
     def logits(self, context: Tensor, queries: Tensor, n_answer: int) -> Tensor:
         """[B·K, T, V]"""
-        flat = torch.cat([context[:, None].expand(-1, queries.shape[1], -1), queries], dim=2).flatten(0, 1)
+        flat = flat_sequences(context, queries)
         return self.model(input_ids=flat).logits[:, -n_answer:]  # read at the masks
 
     def masked(self, context: Tensor, queries: Tensor, n_answer: int, examples: Tensor, p: float) -> Tensor:
         """The same, each example hidden with probability p from all that follows it; examples [C], -1 at separators."""
-        flat = torch.cat([context[:, None].expand(-1, queries.shape[1], -1), queries], dim=2).flatten(0, 1)
+        flat = flat_sequences(context, queries)
         n, length, n_context = *flat.shape, len(examples)
         hidden = torch.rand(n, int(examples.max()) + 1, device=flat.device)[:, examples] < p  # [n, C]
         hidden &= examples >= 0
@@ -43,7 +48,7 @@ class Plain:
 
     def noisy(self, context: Tensor, queries: Tensor, n_answer: int, sigma: float) -> Tensor:
         """The same, the query run on the cache of a clean pass with N(0, sigma²) on its values."""
-        flat = torch.cat([context[:, None].expand(-1, queries.shape[1], -1), queries], dim=2).flatten(0, 1)
+        flat = flat_sequences(context, queries)
         before, cache = context.shape[1] - 1, DynamicCache()
         self.model(input_ids=flat[:, :before], past_key_values=cache, use_cache=True)
         for layer in cache.layers:

@@ -35,13 +35,7 @@ class Job:
     """
 
     def __init__(
-        self,
-        folder: Path,
-        flags: dict,
-        execution: dict,
-        environment: dict,
-        save_minutes: float,
-        stop: StopFlag | None = None,
+        self, folder: Path, flags: dict, execution: dict, environment: dict, save_minutes: float, stop: StopFlag | None = None
     ):
         self.folder, self.checkpoints = folder, folder / "checkpoints"
         self.checkpoints.mkdir(parents=True, exist_ok=True)
