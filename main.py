@@ -22,6 +22,7 @@ from presets import training_levels
 from runs import tracking
 from runs.folder import FolderTaken, claim, is_finished, recorded_config
 from runs.interrupt import Interrupted, StopFlag
+from runs.lock import Held, Lock, LostLock, check_free
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     import models
     from data import Encoder
 
-DONE, FAILED, BAD_INPUT, REQUEUE, STOPPED = 0, 1, 2, 75, 130
+DONE, FAILED, BAD_INPUT, HELD, REQUEUE, STOPPED = 0, 1, 2, 3, 75, 130
 
 
 def main(argv: list[str]) -> int:
@@ -41,6 +42,9 @@ def main(argv: list[str]) -> int:
     except BadInput as error:
         print(f"main.py: error: {error}", file=sys.stderr)
         return BAD_INPUT
+    except Held as error:
+        print(f"main.py: error: {error}", file=sys.stderr)
+        return HELD
     except KeyboardInterrupt:
         print("main.py: stopped by Ctrl-C", file=sys.stderr)
         return STOPPED
@@ -85,11 +89,14 @@ def run(config: Config, stop: StopFlag | None = None) -> int:
 
 
 def check_folder(config: Config) -> bool:
-    """Whether the job is finished. Raises BadInput for a folder, tracker or file that it cannot write to."""
+    """Whether the job is finished. Raises BadInput for a folder, tracker or file that it cannot write to, Held for a
+    folder that another job is writing to."""
     if config.log_with and not tracking.is_installed(config.log_with):
         raise BadInput("log_with", config.log_with, f"is not installed here: pip install {config.log_with}")
     with bad_folder(config):
         finished = is_finished(Path(config.out_dir), config.defining_values(), config.overwrite)
+        if not finished and not config.dry_run:
+            check_free(Path(config.out_dir))
     begins = config.overwrite or not config.resume or not Path(config.out_dir).exists()
     for path in published_paths(config):
         if path.exists() and begins and not finished:
@@ -178,16 +185,19 @@ def bad_folder(config: Config):
         raise BadInput("out_dir", config.out_dir, f"cannot be written to ({error.strerror or error})") from None
 
 
-def begin_folder(config: Config, encoder: Encoder) -> None:
-    """Make the job's folder, and write the files that flags ask for; if those cannot be, no folder is left."""
+def begin_folder(config: Config, encoder: Encoder) -> Lock:
+    """Make and hold the job's folder, and write the files that flags ask for; if those cannot be, no folder is left."""
     with bad_folder(config):
         made = claim(Path(config.out_dir), config.overwrite, config.resume)
+        lock = Lock(Path(config.out_dir))
     try:
         save_files(config, encoder)
     except BadInput:
+        lock.release()
         for path in made:  # they are empty
             path.rmdir()
         raise
+    return lock
 
 
 def perform(
@@ -209,7 +219,7 @@ def perform(
     from runs.checkpoint import Damaged
     from runs.records import Job
 
-    folder, job = Path(config.out_dir), None
+    folder, lock, job = Path(config.out_dir), None, None
 
     def first_weights(seed: int) -> models.Weights:
         return loaded[seed] if loaded else models.draw_weights(model, seed, config.init_scale)
@@ -224,10 +234,12 @@ def perform(
             raise Damaged(f"{path} {error}; pass --no_resume to start anew") from None
 
     try:
-        begin_folder(config, encoder)
+        lock = begin_folder(config, encoder)
+        if is_finished(folder, config.defining_values()):  # by a job that held the folder until now
+            return DONE
         note_other_environment(folder, environment(device))
         flags = config.defining_values()
-        job = Job(folder, flags, config.execution_values(), environment(device), config.checkpoint_every, stop)
+        job = Job(folder, flags, config.execution_values(), environment(device), config.checkpoint_every, stop, lock)
         job.tracker = tracking.Tracker(config.log_with, folder, flags) if config.log_with else None
         architecture = architecture_of(config, encoder)
         job.write_json("checkpoints/model.json", {"architecture": architecture, "vocabulary": encoder.vocabulary, "flags": flags})
@@ -240,7 +252,7 @@ def perform(
         job.close()
         print(f"main.py: {signal}: saved in {folder}; the same command goes on from there", file=sys.stderr)
         return REQUEUE
-    except (DivergedError, Damaged, OSError, MemoryError, torch.OutOfMemoryError) as error:
+    except (DivergedError, Damaged, LostLock, OSError, MemoryError, torch.OutOfMemoryError) as error:
         if job is not None:
             job.close(error)
         print(f"main.py: failed: {error or type(error).__name__}", file=sys.stderr)
@@ -249,6 +261,9 @@ def perform(
         if job is not None:
             job.close(error)
         raise
+    finally:
+        if lock is not None:
+            lock.release()
     return DONE
 
 

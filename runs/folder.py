@@ -6,6 +6,8 @@ import json
 import os
 from pathlib import Path
 
+from runs import lock
+
 
 class FolderTaken(Exception):
     """The folder holds another job, or something that is no job."""
@@ -73,4 +75,4 @@ def recorded_config(folder: Path) -> dict:
 
 def _content(folder: Path) -> list[str]:
     """What a folder holds, beside what a job leaves that was killed while it began."""
-    return [name for name in os.listdir(folder) if name != "checkpoints" and not name.endswith(".new")]
+    return [name for name in os.listdir(folder) if name not in ("checkpoints", lock.NAME) and not name.endswith(".new")]

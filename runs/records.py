@@ -14,6 +14,7 @@ from torch import Tensor
 
 from runs import checkpoint
 from runs.interrupt import Interrupted, Progress, StopFlag
+from runs.lock import Lock
 from runs.tracking import Tracker
 
 _EPISODE = ("seed", "init", "rotation", "context_curriculum", "step_curriculum", "episode", "block", "trained_group", "step")
@@ -30,14 +31,21 @@ class Job:
     """A folder that an unfinished job writes to (see `runs.folder.claim`); what was saved there is gone on from.
 
     flags: what decides the job's numbers. execution, environment: what is recorded beside (flags that say how it is
-    run; versions, threads, …). `tensors` and `state` are what was saved last, or empty. Raises Damaged if nothing of
+    run; versions, threads, …). lock: the hold on the folder, if others might write to it. `tensors` and `state` are what was saved last, or empty. Raises Damaged if nothing of
     what was saved can be read.
     """
 
     def __init__(
-        self, folder: Path, flags: dict, execution: dict, environment: dict, save_minutes: float, stop: StopFlag | None = None
+        self,
+        folder: Path,
+        flags: dict,
+        execution: dict,
+        environment: dict,
+        save_minutes: float,
+        stop: StopFlag | None = None,
+        lock: Lock | None = None,
     ):
-        self.folder, self.checkpoints = folder, folder / "checkpoints"
+        self.folder, self.checkpoints, self._lock = folder, folder / "checkpoints", lock
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         if not (folder / "config.json").exists():
             checkpoint.write_json(folder / "config.json", {"flags": flags, "execution": execution, "environment": environment})
@@ -101,7 +109,9 @@ class Job:
         return self._stop.signal is not None or time.monotonic() - self._last_save >= self._save_seconds
 
     def save(self, tensors: dict[str, Tensor], state: checkpoint.State) -> None:
-        """Save all that is needed to go on from here. Raises Interrupted if a signal asked to stop."""
+        """Save all that is needed to go on from here. Raises Interrupted if a signal asked to stop, LostLock if the folder
+        is another job's by now."""
+        self._check_lock()
         lengths = {}
         for table, file in self._files.items():
             file.flush()
@@ -114,8 +124,13 @@ class Job:
             self._report()
             raise Interrupted(self._stop.signal.name)
 
+    def _check_lock(self) -> None:
+        if self._lock:
+            self._lock.check()
+
     def finish(self, summary: dict) -> None:
         """The job is done: from now on it is only read."""
+        self._check_lock()
         self.close()
         self._report()
         self.write_json("summary.json", summary)
