@@ -142,6 +142,7 @@ class Config:
     model_dtype: str = flag(TRAINING, "fp32", "number format of pretrained language models", choices=("fp32", "fp16"))
     rope_theta: float = flag(MODEL, 1e4, "base of the rotary position embedding", low=1, high=1e9)
     init_scale: float = flag(TRAINING, 0.02, "standard deviation of the initial weights", above=0, high=100)
+    weight_init: str = flag(TRAINING, "normal", "initial weights: independent, or keys as queries, outputs as values, read out as embedded", choices=("normal", "matching"))
     adam_beta2: float = flag(TRAINING, 0.999, "Adam's second decay rate, in metalearning and finetuning", low=0, high=0.999999)
     base_seeds: tuple[int, ...] = flag(DERIVED, (), "the seeds of the job that --load_model_from names")
     # fmt: on
@@ -209,12 +210,13 @@ def _default_base(preset: str | None, passed: dict[str, Any]) -> str:
     """The folder of the job that a trade-off experiment starts from, which has to be there."""
     task = _task(preset, passed)
     flags = {"preset": preset or "paper", "task": task, "pt_cond": "interleaved"}
-    folder = resolve(flags).out_dir
+    folder = str(Path(resolve(flags).out_dir).parent)  # of all seeds, however many share a job
     if not Path(folder).exists():
         command = " ".join(f"--{name} {value}" for name, value in flags.items())
         if (preset, task) == ("demo", "category"):  # in so few updates it is only learned after blocked contexts
             command += " --load_model_from results/demo --n_epochs 2 --n_blocks 0"
-        raise BadInput("load_model_from", "", f"unset, and {folder} is not there; make it with: python main.py {command}")
+        script = f"scripts/{'cat' if task == 'category' else task}_iwl_icl.sh"
+        raise BadInput("load_model_from", "", f"unset, and {folder} is not there; {script} makes it, or: python main.py {command}")
     return folder
 
 

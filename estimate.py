@@ -107,7 +107,7 @@ def _seconds(
 ) -> float:
     """The time of one pass, extrapolated from one of at most 4 members and 8 contexts."""
     members, contexts = min(work.members, 4), min(work.contexts, 8)
-    weights = [models.draw_weights(model, 0, config.init_scale)] * members
+    weights = [models.draw_weights(model, 0, config.init_scale, config.weight_init)] * members
     ensemble = Ensemble(model, weights, 1e-3, 0.999, encoder.causal, device)
 
     def repeat(ids: np.ndarray) -> np.ndarray:

@@ -24,8 +24,9 @@ class Base:
 
 
 def find_base(path: Path, base_seed: int | None, n: int) -> Base:
-    """What `--load_model_from` names: the folder of a job (its n best-validated seeds, or `base_seed`), a safetensors
-    file, or a `.pt` file of the published code. Raises NoBase with a reason."""
+    """What `--load_model_from` names: the folder of a job (its n best-validated seeds, or `base_seed`), a folder of jobs
+    that differ in their seeds alone, a safetensors file, or a `.pt` file of the published code. Raises NoBase with a
+    reason."""
     if path.is_file():
         if path.suffix not in (".safetensors", ".pt"):
             raise NoBase("is neither a job's folder nor a .safetensors or .pt file")
@@ -34,23 +35,59 @@ def find_base(path: Path, base_seed: int | None, n: int) -> Base:
         return Base((path,), (), {})
     if not path.is_dir():
         raise NoBase("does not exist")
+    jobs = (
+        [path]
+        if (path / "config.json").exists()
+        else sorted(file.parent for file in path.glob("*/config.json") if ".old" not in file.parent.name)
+    )
+    found: dict[int, _Seed] = {}
+    for job in jobs:
+        for seed in _seeds_of(job):
+            if seed.number in found:
+                raise NoBase(f"has seed {seed.number} twice, in {found[seed.number].job} and {job}; name one of them")
+            found[seed.number] = seed
+    if not found:
+        raise NoBase("holds no job that can be read (config.json, pretrain_accuracy.csv)")
+    if base_seed is not None and base_seed not in found:
+        raise NoBase(f"has no seed {base_seed}; it has {', '.join(map(str, sorted(found)))}")
+    if len(found) < n:
+        raise NoBase(f"has {len(found)} metalearned seeds; --n_runs {n} asks for more")
+    ranked = sorted(found.values(), key=lambda seed: (-seed.n_correct, seed.number))
+    chosen = ranked[:n] if base_seed is None else [found[base_seed]]
+    for seed in chosen:
+        if not seed.weights.is_file():
+            raise NoBase(f"has no {seed.weights.relative_to(path)}: its metalearning is not done")
+        if _without_seeds(seed.flags) != _without_seeds(chosen[0].flags):
+            raise NoBase(f"holds jobs with different flags, {chosen[0].job} and {seed.job}; name one of them")
+    numbers = tuple(seed.number for seed in chosen)
+    return Base(tuple(seed.weights for seed in chosen), numbers, {**chosen[0].flags, "seed": numbers[0]})
+
+
+@dataclass(frozen=True)
+class _Seed:
+    """A metalearned seed of a job: how many novel validation queries its kept model answers rightly."""
+
+    number: int
+    n_correct: int
+    job: Path
+    flags: dict[str, Any]
+
+    @property
+    def weights(self) -> Path:
+        return self.job / "checkpoints" / f"best_seed{self.number}.safetensors"
+
+
+def _seeds_of(job: Path) -> list[_Seed]:
+    """The seeds of the job in a folder; none if it cannot be read."""
     try:
-        flags = json.loads((path / "config.json").read_text())["flags"]
-        flags = dict(flags)
-        seeds = _validated_seeds(path / "pretrain_accuracy.csv")
+        flags = dict(json.loads((job / "config.json").read_text())["flags"])
+        return [_Seed(seed, n, job, flags) for seed, n in _validated_seeds(job / "pretrain_accuracy.csv").items()]
     except (OSError, ValueError, KeyError, TypeError):
-        raise NoBase("holds no job that can be read (config.json, pretrain_accuracy.csv)") from None
-    ranked = sorted(seeds, key=lambda seed: (-seeds[seed], seed))
-    if base_seed is not None and base_seed not in seeds:
-        raise NoBase(f"has no seed {base_seed}; it has {', '.join(map(str, sorted(seeds)))}")
-    if len(ranked) < n:
-        raise NoBase(f"has {len(ranked)} metalearned seeds; --n_runs {n} asks for more")
-    chosen = tuple(ranked[:n]) if base_seed is None else (base_seed,)
-    weights = tuple(path / "checkpoints" / f"best_seed{seed}.safetensors" for seed in chosen)
-    for file in weights:
-        if not file.is_file():
-            raise NoBase(f"has no {file.relative_to(path)}: its metalearning is not done")
-    return Base(weights, chosen, {**flags, "seed": chosen[0]})
+        return []
+
+
+def _without_seeds(flags: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in flags.items() if name not in ("seed", "n_runs", "base_seeds")}
 
 
 def _validated_seeds(path: Path) -> dict[int, int]:

@@ -222,11 +222,11 @@ def perform(
     folder, lock, job = Path(config.out_dir), None, None
 
     def first_weights(seed: int) -> models.Weights:
-        return loaded[seed] if loaded else models.draw_weights(model, seed, config.init_scale)
+        return loaded[seed] if loaded else models.draw_weights(model, seed, config.init_scale, config.weight_init)
 
     def weights_of(seed: int, init: str) -> models.Weights:
         if init == "random":
-            return models.draw_weights(model, seed, config.init_scale)
+            return models.draw_weights(model, seed, config.init_scale, config.weight_init)
         path = job.checkpoints / f"best_seed{seed}.safetensors"
         try:
             return models.load_weights(path, model)

@@ -44,6 +44,7 @@ _SMALL = {
 # Without flips: with them the model has to find out first which digit is the colour's, which takes several times as long.
 _SMALL_GRID = {
     **_SMALL,
+    "weight_init": "matching",
     "real_words": True,
     "generate_all": True,
     "p_flip_xy": 0.0,
@@ -70,7 +71,7 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         "category": {"seed": 1, "n_runs": 10},
     },
     "laptop": {
-        "grid": {**_SMALL_GRID, "n_train": 12000, "n_epochs": 16, "n_val": 100, "n_test": 10, "n_steps_per_block": 200},
+        "grid": {**_SMALL_GRID, "n_train": 12000, "n_epochs": 8, "n_val": 100, "n_test": 10, "n_steps_per_block": 200},
         "category": {**_SMALL_CATEGORY, "n_epochs": 12, "n_val": 100, "n_test": 10, "n_steps_per_block": 200},
     },
     "demo": {

@@ -31,8 +31,8 @@ class Job:
     """A folder that an unfinished job writes to (see `runs.folder.claim`); what was saved there is gone on from.
 
     flags: what decides the job's numbers. execution, environment: what is recorded beside (flags that say how it is
-    run; versions, threads, …). lock: the hold on the folder, if others might write to it. `tensors` and `state` are what was saved last, or empty. Raises Damaged if nothing of
-    what was saved can be read.
+    run; versions, threads, …). lock: the hold on the folder, if others might write to it. `tensors` and `state` are what
+    was saved last, or empty. Raises Damaged if nothing of what was saved can be read.
     """
 
     def __init__(

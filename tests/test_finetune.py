@@ -153,7 +153,7 @@ def test_few_shot_is_that_of_the_kept_weights(finished_job):
         kept = models.load_weights(folder / "checkpoints" / f"best_seed{seed}.safetensors", model)
         counted = {name: [] for name in ("kept", "initial")}
         there = []
-        for name, weights in (("kept", kept), ("initial", models.draw_weights(model, seed, config.init_scale))):
+        for name, weights in (("kept", kept), ("initial", models.draw_weights(model, seed, config.init_scale, config.weight_init))):
             model.load_state_dict(weights)
             for rotation in ("unrotated", "rotated"):
                 for context in encoder.task.curricula:

@@ -10,7 +10,14 @@ from runs import lock
 from runs.lock import Held, Lock, LostLock, check_free
 from tests.conftest import ROOT, run_main
 
-HOLD = "import sys, time; from pathlib import Path; from runs.lock import Lock; Lock(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+HOLD = """
+import sys, time
+from pathlib import Path
+from runs.lock import Lock
+Lock(Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(60)
+"""
 
 
 @pytest.fixture

@@ -57,6 +57,20 @@ def test_initial_weights():
     assert not torch.equal(weights["lm_head.weight"], other["lm_head.weight"])
 
 
+def test_matching_initial_weights():
+    model = paper_model("grid", "--n_layers 2")
+    plain, weights = models.draw_weights(model, 1, 0.1), models.draw_weights(model, 1, 0.1, "matching")
+    changed = {name for name in weights if not torch.equal(weights[name], plain[name])}
+    attention = {f"model.layers.{layer}.self_attn.{part}_proj.weight" for layer in (0, 1) for part in "ko"}
+    assert changed == attention | {"lm_head.weight"}
+    layer, x = model.model.layers[1].self_attn, torch.randn(64, generator=torch.Generator().manual_seed(0))
+    model.load_state_dict(weights)
+    torch.testing.assert_close(layer.q_proj(x), layer.k_proj(x))
+    passed_on = layer.o_proj(layer.v_proj(x))
+    torch.testing.assert_close(passed_on @ x, layer.v_proj(x).square().sum())  # x · VᵀV x = |V x|²
+    assert torch.equal(model.lm_head.weight, model.model.embed_tokens.weight)
+
+
 def plain_logits(model, context, queries, n_answer, causal):
     """The slow path: one flat sequence for each query, through Hugging Face's own attention and causal mask."""
     batch, n_queries, _ = queries.shape

@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 def random_weights(config, model):
-    return lambda seed: models.draw_weights(model, seed, config.init_scale)
+    return lambda seed: models.draw_weights(model, seed, config.init_scale, config.weight_init)
 
 
 def metalearned(tmp_path, flags: str, task: str = "grid", name: str = "job"):

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+#SBATCH --job-name=cat_iwl_only
+#SBATCH --array=1-1
+#SBATCH --gres=gpu:1
+#SBATCH --cpus-per-task=4
+#SBATCH --mem=32G
+#SBATCH --time=24:00:00
+#SBATCH --signal=B:USR1@300
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --output=logs/%x_%A_%a.log
+# Category: finetuning from random weights (IWL only).
+SWEEP_NAME=cat_iwl_only
+source scripts/common.sh
+
+sweep_seeds
+run --task category --experiment iwl_only --use_cuda

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+#SBATCH --job-name=cat_tradeoff_mask
+#SBATCH --array=1-11
+#SBATCH --gres=gpu:1
+#SBATCH --cpus-per-task=4
+#SBATCH --mem=32G
+#SBATCH --time=12:00:00
+#SBATCH --signal=B:USR1@300
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --output=logs/%x_%A_%a.log
+# Category: finetuning while examples of the context are hidden, at each level, from the unrotated-interleaved job's best seed.
+SWEEP_NAME=cat_tradeoff_mask
+source scripts/common.sh
+
+sweep_levels category tradeoff_mask
+run_on_base --task category --experiment tradeoff_mask --use_cuda

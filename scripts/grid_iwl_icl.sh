@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+#SBATCH --job-name=grid_iwl_icl
+#SBATCH --array=1-8
+#SBATCH --gres=gpu:1
+#SBATCH --cpus-per-task=4
+#SBATCH --mem=32G
+#SBATCH --time=24:00:00
+#SBATCH --signal=B:USR1@300
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --output=logs/%x_%A_%a.log
+# Grid: metalearning on each rotation and context curriculum, then finetuning (ICL + IWL).
+SWEEP_NAME=grid_iwl_icl
+source scripts/common.sh
+
+sweep pt_rot_cond unrotated rotated
+sweep pt_cond blocked interleaved aligned misaligned
+sweep_seeds
+run --task grid --experiment icl_iwl --use_cuda

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+#SBATCH --job-name=grid_llama_70b
+#SBATCH --array=1-8
+#SBATCH --gres=gpu:2
+#SBATCH --cpus-per-task=4
+#SBATCH --mem=96G
+#SBATCH --time=12:00:00
+#SBATCH --signal=B:USR1@300
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --output=logs/%x_%A_%a.log
+# Grid: Llama 2 70B in 4 bits, in context, on each rotation and context curriculum. CACHE_DIR holds Llama-2-70b-hf.
+SWEEP_NAME=grid_llama_70b
+source scripts/common.sh
+
+sweep pt_rot_cond unrotated rotated
+sweep pt_cond blocked interleaved aligned misaligned
+run --task grid --experiment llm --llama2_size 70b --cache_dir "${CACHE_DIR:-$HOME/.cache/llama2}" --use_quant --use_cuda --lm_task causal \
+    --real_words --p_flip_xy 0.0 --generate_all --preface_id 7 --sep_id 1 --test_preface_id 4 --n_epochs 0 --n_blocks 0
