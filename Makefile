@@ -2,13 +2,21 @@
 PYTHON ?= python3
 RUN = .venv/bin/python
 
-.PHONY: demo test lint requirements
+.PHONY: demo test test-slurm test-kill lint requirements
 
 demo: .venv/installed  ## the effect in a few minutes: results/demo/
 	$(RUN) main.py
 
 test: .venv/installed  ## the whole test suite
 	$(RUN) -m pytest
+
+test-slurm: .venv/installed  ## the scripts on a real SLURM of one node; as root, on Debian
+	@if tests/slurm/install.sh; then $(RUN) -m pytest --override-ini addopts= -q --durations=5 tests/slurm; \
+	elif [ -n "$$REQUIRE_SLURM" ]; then echo "NO SLURM, and REQUIRE_SLURM is set" >&2; exit 1; \
+	else echo "NO SLURM: THE SCRIPTS WERE NOT TESTED" >&2; fi
+
+test-kill: .venv/installed  ## kills a job dozens of times in each phase
+	$(RUN) -m pytest --override-ini addopts= -q -s tests/kill
 
 lint: .venv/installed
 	$(RUN) -m ruff check .

@@ -159,9 +159,12 @@ def test_distractors_and_positions_lengthen_items():
         ("--attention_dropout 1", "--attention_dropout 1: must be at most 0.999"),
         (
             "--experiment tradeoff_mask",
-            "--load_model_from: unset, and results/grid_icl_iwl/unrotated_interleaved/seeds_01-10 is not",
+            "--load_model_from: unset, and results/grid_icl_iwl/unrotated_interleaved is not",
         ),
-        ("--preset demo --task category --experiment tradeoff_noise", "make it with: python main.py --preset demo --task category"),
+        (
+            "--preset demo --task category --experiment tradeoff_noise",
+            "scripts/cat_iwl_icl.sh makes it, or: python main.py --preset demo --task category",
+        ),
         ("--log_with mlflow", "--log_with mlflow: must be one of tensorboard, wandb"),
         ("--log_with wandb", "--log_with wandb: is not installed here: pip install wandb"),
         ("--save_data_to file --n_train 20 --n_val 4 --n_test 2", "--save_data_to file: cannot be written to"),

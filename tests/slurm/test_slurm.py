@@ -1,0 +1,169 @@
+"""The scripts on a real SLURM: `make test-slurm`, as root."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.slurm import cluster
+from tests.test_main import contents
+
+# Every phase, in seconds; the sizes are not the preset's, whose conditions and levels are what is tested.
+SMOKE = "--n_train 40 --n_val 4 --n_test 1 --n_steps_per_block 4 --finetune_test_every 4 --d_model 16 --d_ff 16 --threads 1".split()
+MINUTES = 8  # until a test gives up waiting
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory):
+    """The environment that leads to a running SLURM."""
+    missing = cluster.missing_programs()
+    if missing or os.geteuid() != 0:
+        pytest.fail(f"a real SLURM needs root and {', '.join(cluster.PROGRAMS)}; missing: {', '.join(missing) or 'root'}")
+    folder = tmp_path_factory.mktemp("slurm")
+    yield {"SLURM_CONF": str(cluster.start(folder))}
+    cluster.stop(folder)
+
+
+@pytest.fixture
+def checkout(tmp_path, slurm, monkeypatch):
+    """A copy of the repository to work in, with the environment of a user of the cluster."""
+    files = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
+    )
+    for name in filter(lambda name: (ROOT / name).exists(), files.stdout.split("\n")[:-1]):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, tmp_path / name)
+    (tmp_path / ".venv").symlink_to(ROOT / ".venv")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PRESET", "demo")
+    monkeypatch.setenv("CACHE_DIR", str(tmp_path / "no_weights"))
+    for name, value in slurm.items():
+        monkeypatch.setenv(name, value)
+    return tmp_path
+
+
+def call(*command: str, status: int = 0) -> str:
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout
+
+
+def submit(*arguments: str) -> dict[str, str]:
+    """Sweeps and the ids of their arrays."""
+    return dict(line.split() for line in call("scripts/submit.sh", *arguments).splitlines())
+
+
+def jobs(array: str) -> dict[int, dict[str, str]]:
+    """What SLURM says of each element of an array."""
+    text = call("scontrol", "--oneliner", "show", "job", array)
+    records = [dict(pair.partition("=")[::2] for pair in line.split()) for line in text.splitlines()]
+    found = {}
+    for record in records:
+        first, _, last = record["ArrayTaskId"].partition("%")[0].partition("-")
+        found |= {number: record for number in range(int(first), int(last or first) + 1)}
+    return found
+
+
+def wait(array: str) -> dict[int, dict[str, str]]:
+    """Until every element of an array has ended."""
+    limit = time.monotonic() + 60 * MINUTES
+    while time.monotonic() < limit:
+        found = jobs(array)
+        if not {record["JobState"] for record in found.values()} & {"PENDING", "RUNNING", "COMPLETING", "CONFIGURING"}:
+            return found
+        time.sleep(0.5)
+    raise AssertionError(call("squeue", "-t", "all") + logs())
+
+
+def logs() -> str:
+    return "\n".join(f"{path}:\n{path.read_text()}" for path in sorted(Path("logs").glob("*.log")))
+
+
+def states(array: str) -> set[str]:
+    return {record["JobState"] for record in wait(array).values()}
+
+
+def test_all_sweeps_follow_one_another(checkout):
+    ids = submit("--all", *SMOKE)
+    assert sorted(ids) == sorted(
+        f"{task}_{kind}" for task in ("cat", "grid") for kind in ("iwl_icl", "iwl_only", "tradeoff_mask", "tradeoff_noise")
+    )
+    base = re.escape(ids["grid_iwl_icl"])
+    pending = jobs(ids["grid_tradeoff_mask"])
+    assert sorted(pending) == [1, 2, 3, 4, 5]
+    assert re.search(rf"afterok:{base}_2\b", pending[1]["Dependency"])  # the unrotated-interleaved element alone
+    for name, n in (("cat_iwl_icl", 4), ("cat_iwl_only", 1), ("grid_iwl_icl", 8), ("grid_iwl_only", 1), ("cat_tradeoff_mask", 5)):
+        found = wait(ids[name])
+        assert sorted(found) == list(range(1, n + 1))
+        assert {record["JobState"] for record in found.values()} == {"COMPLETED"}, logs()
+        assert all("gpu:1" in record["TresPerNode"] for record in found.values())
+    for name in ("grid_tradeoff_mask", "grid_tradeoff_noise", "cat_tradeoff_noise"):
+        assert states(ids[name]) == {"COMPLETED"}, logs()
+    status = call(".venv/bin/python", "-m", "analysis.status").splitlines()
+    assert status[-1] == "34 done, 8 missing"
+    assert {line.split()[0] for line in status if " missing " in line} == {"grid_llama_70b"}
+    # the picture of all levels, from the jobs that are done
+    table = call(".venv/bin/python", "main.py", "--preset", "demo", "--task", "grid", "--experiment", "tradeoff_mask", *SMOKE)
+    assert "Trade-off: grid, mask" in table
+    assert Path("results/demo_grid_tradeoff_mask/tradeoff.png").exists()
+
+
+@pytest.mark.parametrize("sent", ["USR1", "TERM"])
+def test_a_signalled_job_goes_back_into_the_queue_and_ends_as_if_undisturbed(checkout, sent):
+    flags = [*SMOKE, "--n_epochs", "0", "--n_steps_per_block", "400", "--no_with_iwl_only"]
+    array = submit("grid_iwl_icl", *flags)["grid_iwl_icl"]
+    call("scancel", f"{array}_[2-8]")
+    rows = Path("results/demo_grid_icl_iwl/random/seeds_01/finetune_loss.csv")
+    limit = time.monotonic() + 60 * MINUTES
+    while time.monotonic() < limit and not (rows.exists() and rows.stat().st_size > 5000):
+        time.sleep(0.05)
+    call("scancel", "--batch", f"--signal={sent}", f"{array}_1")
+    record = wait(array)[1]
+    log = Path(f"logs/grid_iwl_icl_{array}_1.log").read_text()
+    assert (record["JobState"], record["Restarts"]) == ("COMPLETED", "1"), log
+    assert "main.py: SIGUSR2: saved in" in log
+    assert "element 1 goes back into the queue" in log
+    assert f"SLURM job {record['JobId']}, start 2" in log
+    call("bash", "scripts/grid_iwl_icl.sh", "1", *flags, "--out_dir", "undisturbed")
+    assert contents(rows.parent) == contents(Path("undisturbed"))
+
+
+def test_a_failing_element_is_seen_as_failed_and_frees_who_waits_for_it(checkout):
+    ids = submit("--all", *SMOKE, "--pretrain_lr", "1e30")
+    found = wait(ids["grid_iwl_icl"])
+    assert {record["JobState"] for record in found.values()} == {"FAILED"}
+    assert {record["ExitCode"] for record in found.values()} == {"1:0"}
+    for name in ids:
+        if "tradeoff" in name:
+            assert states(ids[name]) == {"CANCELLED"}
+    status = call(".venv/bin/python", "-m", "analysis.status", "grid_iwl_icl").splitlines()
+    assert status[0].startswith(
+        "grid_iwl_icl 1           failed   results/demo_grid_icl_iwl/unrotated_blocked/seeds_01: metalearning, step "
+    )
+    assert "DivergedError: the loss is nan at step" in status[0]
+    assert status[-1] == "8 failed"
+
+
+def test_a_running_job_is_seen_and_keeps_its_folder(checkout):
+    flags = [*SMOKE, "--n_steps_per_block", "100000"]
+    array = submit("grid_iwl_only", *flags)["grid_iwl_only"]
+    rows = Path("results/demo_grid_iwl_only/random/seeds_01/finetune_loss.csv")
+    limit = time.monotonic() + 60 * MINUTES
+    while time.monotonic() < limit and not (rows.exists() and rows.stat().st_size > 5000):
+        time.sleep(0.05)
+    line = call(".venv/bin/python", "-m", "analysis.status", "grid_iwl_only").splitlines()[0]
+    assert re.match(r"grid_iwl_only 1 +running +results/\S+: finetuning, step \d+ of \d+", line)
+    second = submit("grid_iwl_only", *flags)["grid_iwl_only"]
+    record = wait(second)[1]
+    assert (record["JobState"], record["ExitCode"]) == ("FAILED", "3:0")
+    assert f"SLURM job {jobs(array)[1]['JobId']}" in Path(f"logs/grid_iwl_only_{second}_1.log").read_text()
+    pid = int(re.search(r'"pid": (\d+)', (rows.parent / "lock.json").read_text())[1])
+    os.kill(pid, signal.SIGKILL)  # as the kernel does when memory runs out
+    assert wait(array)[1]["JobState"] == "FAILED"
+    assert call(".venv/bin/python", "-m", "analysis.status", "grid_iwl_only").split()[2] == "stopped"
