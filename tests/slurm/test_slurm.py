@@ -116,7 +116,7 @@ def test_all_sweeps_follow_one_another(checkout):
 
 @pytest.mark.parametrize("sent", ["USR1", "TERM"])
 def test_a_signalled_job_goes_back_into_the_queue_and_ends_as_if_undisturbed(checkout, sent):
-    flags = [*SMOKE, "--n_epochs", "0", "--n_steps_per_block", "400", "--no_with_iwl_only"]
+    flags = [*SMOKE, "--n_epochs", "0", "--n_steps_per_block", "150", "--no_with_iwl_only"]
     array = submit("grid_iwl_icl", *flags)["grid_iwl_icl"]
     call("scancel", f"{array}_[2-8]")
     rows = Path("results/demo_grid_icl_iwl/random/seeds_01/finetune_loss.csv")
@@ -136,18 +136,16 @@ def test_a_signalled_job_goes_back_into_the_queue_and_ends_as_if_undisturbed(che
 
 def test_a_failing_element_is_seen_as_failed_and_frees_who_waits_for_it(checkout):
     ids = submit("--all", *SMOKE, "--pretrain_lr", "1e30")
-    found = wait(ids["grid_iwl_icl"])
-    assert {record["JobState"] for record in found.values()} == {"FAILED"}
-    assert {record["ExitCode"] for record in found.values()} == {"1:0"}
-    for name in ids:
-        if "tradeoff" in name:
-            assert states(ids[name]) == {"CANCELLED"}
-    status = call(".venv/bin/python", "-m", "analysis.status", "grid_iwl_icl").splitlines()
-    assert status[0].startswith(
-        "grid_iwl_icl 1           failed   results/demo_grid_icl_iwl/unrotated_blocked/seeds_01: metalearning, step "
-    )
+    call("scancel", *(ids[name] for name in ids if name.startswith("grid") or name.endswith("only")))
+    found = wait(ids["cat_iwl_icl"])
+    assert {(record["JobState"], record["ExitCode"]) for record in found.values()} == {("FAILED", "1:0")}, logs()
+    for name in ("cat_tradeoff_mask", "cat_tradeoff_noise"):
+        assert states(ids[name]) == {"CANCELLED"}
+    status = call(".venv/bin/python", "-m", "analysis.status", "cat_iwl_icl").splitlines()
+    folder = "results/demo_category_icl_iwl/unrotated_blocked/seeds_01"
+    assert status[0].startswith(f"cat_iwl_icl 1            failed   {folder}: metalearning, step ")
     assert "DivergedError: the loss is nan at step" in status[0]
-    assert status[-1] == "8 failed"
+    assert status[-1] == "4 failed"
 
 
 def test_a_running_job_is_seen_and_keeps_its_folder(checkout):
@@ -166,4 +164,6 @@ def test_a_running_job_is_seen_and_keeps_its_folder(checkout):
     pid = int(re.search(r'"pid": (\d+)', (rows.parent / "lock.json").read_text())[1])
     os.kill(pid, signal.SIGKILL)  # as the kernel does when memory runs out
     assert wait(array)[1]["JobState"] == "FAILED"
-    assert call(".venv/bin/python", "-m", "analysis.status", "grid_iwl_only").split()[2] == "stopped"
+    # asked on the job's host; elsewhere the job counts as running until it has been silent for some minutes
+    status = "hostname localhost; exec .venv/bin/python -m analysis.status grid_iwl_only"
+    assert call("unshare", "--uts", "sh", "-c", status).split()[2] == "stopped"
