@@ -54,6 +54,7 @@ class Config:
 
     # fmt: off
     preset: str | None = flag(EXECUTION, None, "sizes and settings that go together; unset: the paper's values, switches off", choices=presets.PRESETS)
+    recipe: str | None = flag(EXECUTION, None, "how metalearning goes: batches, schedule, initial weights; unset: the preset's", choices=tuple(presets.RECIPES))
     out_dir: str | None = flag(EXECUTION, None, "the job's folder; unset: results/EXPERIMENT/CONDITION/SEEDS", aliases=("out_file",))
     overwrite: bool = flag(EXECUTION, False, "move what is in the job's folder aside and start anew")
     resume: bool = flag(EXECUTION, True, "go on where an unfinished job stopped; --no_resume moves it aside and starts anew")
@@ -196,7 +197,7 @@ def resolve(passed: dict[str, Any]) -> Config:
     task = _task(preset, passed)
     alone = passed.get("n_epochs") == 0 and "load_model_from" not in passed
     experiment = passed.get("experiment") or ("iwl_only" if alone else "icl_iwl")
-    values = {**presets.values(preset, task, experiment), **passed}
+    values = {**presets.values(preset, task, experiment, passed.get("recipe")), **passed}
     values.update(preset=preset, task=task, experiment=experiment)
     values["out_dir"] = values.get("out_dir") or _default_folder(Config(**values), passed)
     return Config(**values)
@@ -210,6 +211,7 @@ def _default_base(preset: str | None, passed: dict[str, Any]) -> str:
     """The folder of the job that a trade-off experiment starts from, which has to be there."""
     task = _task(preset, passed)
     flags = {"preset": preset or "paper", "task": task, "pt_cond": "interleaved"}
+    flags |= {"recipe": passed["recipe"]} if "recipe" in passed else {}
     folder = str(Path(resolve(flags).out_dir).parent)  # of all seeds, however many share a job
     if not Path(folder).exists():
         command = " ".join(f"--{name} {value}" for name, value in flags.items())
@@ -250,9 +252,11 @@ def _default_folder(config: Config, passed: dict[str, Any]) -> str:
     """results/EXPERIMENT/CONDITION/SEEDS; the demo as it stands has the short name. All levels of a trade-off
     experiment have results/EXPERIMENT, and each level's job has its folder below."""
     how_it_is_run = {f.name for f in dataclasses.fields(Config) if f.metadata["group"] == EXECUTION}
-    if config.preset == "demo" and set(passed) <= how_it_is_run:
+    if config.preset == "demo" and set(passed) <= how_it_is_run - {"recipe"}:
         return "results/demo"
     size = f"{config.preset}_" if config.preset in ("demo", "laptop") else ""
+    if config.recipe not in (None, presets.DEFAULT_RECIPE.get(config.preset, "published")):
+        size += f"{config.recipe}_"
     folder = Path(f"results/{size}{config.task}_{config.experiment}")
     if config.is_sweep:
         return str(folder)

@@ -25,16 +25,11 @@ PAPER_VALUES: dict[str, dict[str, Any]] = {
     },
 }
 
-# Smaller models, a higher rate, and batches of many episodes with few queries each: with them in-context learning appears
-# after some hundred updates of the category task, and after some thousand of the grid.
+# Smaller models, and the robust recipe.
 _SMALL = {
     "n_layers": 4,
     "n_heads": 4,
     "rope_theta": 100.0,
-    "init_scale": 0.1,
-    "adam_beta2": 0.98,
-    "pretrain_lr": 3e-3,
-    "warmup_steps": 100,
     "print_every": 50,
     "test_every": 50,
     "congruent_only": True,
@@ -44,13 +39,10 @@ _SMALL = {
 # Without flips: with them the model has to find out first which digit is the colour's, which takes several times as long.
 _SMALL_GRID = {
     **_SMALL,
-    "weight_init": "matching",
     "real_words": True,
     "generate_all": True,
     "p_flip_xy": 0.0,
     "finetune_lr": 1e-3,
-    "queries_per_episode": 5,
-    "pretrain_bs": 1280,
 }
 _SMALL_CATEGORY = {
     **_SMALL,
@@ -60,8 +52,6 @@ _SMALL_CATEGORY = {
     "n_in_context": 8,
     "max_len": 64,
     "n_train": 14000,
-    "queries_per_episode": 4,
-    "pretrain_bs": 1024,
     "finetune_bs": 8,
 }
 
@@ -79,6 +69,26 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         "category": {**_SMALL_CATEGORY, "n_epochs": 7, "n_val": 100, "n_test": 10, "n_steps_per_block": 200},
     },
 }
+
+# How metalearning goes, at any size: the published way, and one in which in-context learning appears sooner and more surely
+# (docs/emergence.md). Architecture, data and the number of queries are the preset's.
+_PUBLISHED = {
+    "queries_per_episode": 1,
+    "pretrain_bs": 256,
+    "warmup_steps": 0,
+    "adam_beta2": 0.999,
+    "init_scale": 0.02,
+    "weight_init": "normal",
+}
+_ROBUST = {"pretrain_lr": 3e-3, "warmup_steps": 100, "adam_beta2": 0.98, "init_scale": 0.1}
+RECIPES: dict[str, dict[str, dict[str, Any]]] = {
+    "published": {"grid": {**_PUBLISHED, "pretrain_lr": 1e-3}, "category": {**_PUBLISHED, "pretrain_lr": 1e-4}},
+    "robust": {
+        "grid": {**_ROBUST, "queries_per_episode": 5, "pretrain_bs": 1280, "weight_init": "matching"},
+        "category": {**_ROBUST, "queries_per_episode": 4, "pretrain_bs": 1024, "weight_init": "normal"},
+    },
+}
+DEFAULT_RECIPE = {"demo": "robust", "laptop": "robust"}
 
 _TRADE_OFF = {
     "pt_cond": "interleaved",
@@ -100,7 +110,7 @@ EXPERIMENT_VALUES: dict[str, dict[str, Any]] = {
 _LONGER = {"grid": {"n_steps_per_block": 2000, "finetune_test_every": 200}, "category": {"n_steps_per_block": 2000}}
 
 
-def values(preset: str | None, task: str, experiment: str) -> dict[str, Any]:
+def values(preset: str | None, task: str, experiment: str, recipe: str | None) -> dict[str, Any]:
     """The values of flags that were not passed, where they differ from `Config`'s defaults."""
     longer, levels = {}, {}
     if experiment in TRADE_OFFS:
@@ -108,7 +118,9 @@ def values(preset: str | None, task: str, experiment: str) -> dict[str, Any]:
         longer = _LONGER[task]
         levels = {"test_ablation_level_max": tested[-1], "test_ablation_level_num": len(tested)}
     of_preset = PRESET_VALUES[preset][task] if preset else {}
-    return {**PAPER_VALUES[task], **longer, **of_preset, **EXPERIMENT_VALUES[experiment], **levels}
+    recipe = recipe or DEFAULT_RECIPE.get(preset)
+    of_recipe = RECIPES[recipe][task] if recipe else {}
+    return {**PAPER_VALUES[task], **longer, **of_preset, **of_recipe, **EXPERIMENT_VALUES[experiment], **levels}
 
 
 def _levels(preset: str | None, experiment: str) -> tuple[float, ...]:

@@ -293,3 +293,18 @@ def test_a_log_has_plain_lines_with_the_time_left(finished_job):
     last = [line for line in errors.splitlines() if line.startswith("finetuning: ")][-1]
     assert "0:00:00 left, study 0." in last or "0:00:00 left, loss" in last
     assert "\r" not in errors
+
+
+@pytest.mark.parametrize("task", ["grid", "category"])
+def test_a_recipe_changes_how_metalearning_goes_and_nothing_else(task):
+    paper, published, robust = (
+        configured(f"--preset paper --task {task} {recipe}") for recipe in ("", "--recipe published", "--recipe robust")
+    )
+    assert paper.defining_values() == published.defining_values()
+    changed = {name for name, value in robust.defining_values().items() if value != paper.defining_values()[name]}
+    ours = {"pretrain_lr", "pretrain_bs", "queries_per_episode", "warmup_steps", "adam_beta2", "init_scale"}
+    assert changed == (ours | {"weight_init"} if task == "grid" else ours)
+    assert robust.out_dir == paper.out_dir.replace("results/", "results/robust_")
+    small = configured(f"--preset laptop --task {task}")
+    assert {getattr(small, name) == getattr(robust, name) for name in ours} == {True}
+    assert configured(f"--recipe robust --task {task} --pretrain_lr 0.5").pretrain_lr == 0.5

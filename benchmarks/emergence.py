@@ -1,0 +1,192 @@
+"""When does in-context learning emerge? Rows of settings, each a command; docs/emergence.md has the table and figure.
+
+python benchmarks/emergence.py ROW ...       metalearn these rows (--seeds 0 1 2), one after the other, and write the table anew
+python benchmarks/emergence.py --list        the rows and their commands
+python benchmarks/emergence.py --write       write the table anew from docs/emergence.csv and results/emergence/
+
+Every row is a laptop job without finetuning, with the flags that it names. The times are CPU time on one thread, which a busy
+machine does not change much.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from analysis import style  # noqa: E402
+from analysis.summary import read_flags, read_table  # noqa: E402
+
+RESULTS, TABLE, PAGE = ROOT / "results/emergence", ROOT / "docs/emergence.csv", ROOT / "docs/emergence.md"
+LEFT_CHANCE = {"grid": 0.10, "category": 0.60}  # chance is .04 and .5; five standard errors above, and more
+COMMON = "--n_blocks 0 --no_with_iwl_only --threads 1"
+
+# Each row changes the first one of its task.
+ROWS = {
+    "grid": ("grid", ""),
+    "grid-normal-init": ("grid", "--weight_init normal"),
+    "grid-2-layers": ("grid", "--n_layers 2"),
+    "grid-3-layers": ("grid", "--n_layers 3"),
+    "grid-25-queries": ("grid", "--queries_per_episode 25"),
+    "grid-128-episodes": ("grid", "--pretrain_bs 640"),
+    "grid-rate-1e-3": ("grid", "--pretrain_lr 1e-3"),
+    "grid-no-warm-up": ("grid", "--warmup_steps 0"),
+    "grid-beta2-.999": ("grid", "--adam_beta2 0.999"),
+    "grid-init-.02": ("grid", "--init_scale 0.02"),
+    "grid-rope-1e4": ("grid", "--rope_theta 10000"),
+    "grid-8-heads": ("grid", "--n_heads 8"),
+    "grid-flips": ("grid", "--p_flip_xy 0.5"),
+    "grid-interleaved": ("grid", "--pt_cond interleaved"),
+    "category": ("category", ""),
+    "category-matching-init": ("category", "--weight_init matching"),
+    "category-8-heads": ("category", "--n_heads 8"),
+    "category-rope-1e4": ("category", "--rope_theta 10000"),
+    "category-init-.02": ("category", "--init_scale 0.02"),
+    "category-rate-1e-3": ("category", "--pretrain_lr 1e-3"),
+    "category-128-episodes": ("category", "--pretrain_bs 512"),
+    "category-20-dims": ("category", "--n_task_dims 20 --n_train 270"),
+}
+
+
+def command(row: str, seed: int) -> list[str]:
+    task, flags = ROWS[row]
+    words = f"main.py --preset laptop --task {task} {flags} {COMMON} --seed {seed} --out_dir results/emergence/{row}/seed_{seed}"
+    return words.split()
+
+
+def run(row: str, seed: int) -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    subprocess.run([sys.executable, *command(row, seed)], cwd=ROOT, check=True)
+    cpu = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+    (RESULTS / row / f"seed_{seed}" / "cpu_seconds").write_text(f"{cpu:.0f}\n")
+
+
+def measure(row: str, folder: Path) -> dict:
+    """A line of the table: updates until novel validation accuracy leaves chance, reaches .9, and peaks."""
+    flags = read_flags(folder)
+    rows = read_table(folder / "pretrain_accuracy.csv")
+    novel = rows[rows.subset == "novel"]
+    accuracy = (novel.n_correct / novel.n_queries).to_numpy()
+    step = novel.step.to_numpy()
+
+    def first(threshold: float) -> int | None:
+        above = accuracy > threshold
+        return int(step[above.argmax()]) if above.any() else None
+
+    cpu = folder / "cpu_seconds"
+    return {
+        "row": row,
+        "seed": flags["seed"],
+        "leaves_chance": first(LEFT_CHANCE[flags["task"]]),
+        "reaches_.9": first(0.9),
+        "peak": round(float(accuracy.max()), 3),
+        "at": int(step[accuracy.argmax()]),
+        "updates": int(step.max()),
+        "queries_per_update": flags["pretrain_bs"],
+        "cpu_seconds": int(cpu.read_text()) if cpu.exists() else None,
+    }
+
+
+def gather() -> pd.DataFrame:
+    """The table as it was, with what stands in results/emergence/ instead where there is that."""
+    lines = [] if not TABLE.exists() else pd.read_csv(TABLE).to_dict("records")
+    known = {(line["row"], line["seed"]): line for line in lines}
+    for row in ROWS:
+        for folder in sorted((RESULTS / row).glob("seed_*")):
+            if (folder / "summary.json").exists():
+                line = measure(row, folder)
+                known[line["row"], line["seed"]] = line
+    order = list(ROWS)
+    lines = sorted(known.values(), key=lambda line: (order.index(line["row"]), line["seed"]))
+    return pd.DataFrame(lines).astype(dict.fromkeys(("leaves_chance", "reaches_.9", "cpu_seconds"), "Int64"))
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A line a row: over its seeds, from the earliest to the latest."""
+
+    def span(values: pd.Series) -> str:
+        there = values.dropna()
+        if there.empty:
+            return "–"
+        low, high = there.min(), there.max()
+        text = f"{low:g}" if low == high else f"{low:g}–{high:g}"
+        return text if len(there) == len(values) else f"{text} ({len(there)} of {len(values)})"
+
+    out = [
+        "| row | flags | seeds | leaves chance | reaches .9 | peak | updates | queries to .9 | CPU min to .9 |",
+        "|" + "---|" * 9,
+    ]
+    for row, part in table.groupby("row", sort=False):
+        to_9 = part["reaches_.9"].astype(float)
+        queries = (to_9 * part.queries_per_update / 1e6).round(2)
+        minutes = (to_9 / part.updates * part.cpu_seconds.astype(float) / 60).round(1)
+        flags = f"`{ROWS[row][1]}`" if ROWS[row][1] else f"laptop, {ROWS[row][0]}"
+        million = f"{span(queries)} M" if queries.notna().any() else "–"
+        spans = [span(part[name]) for name in ("leaves_chance", "reaches_.9", "peak", "updates")]
+        out.append(f"| {' | '.join(map(str, [row, flags, len(part), *spans, million, span(minutes)]))} |")
+    return "\n".join(out)
+
+
+def draw(path: Path) -> None:
+    """Novel validation accuracy over updates, a line a seed, a panel a task: the laptop preset, and rows that change it."""
+    with plt.rc_context(style.RC):
+        figure, panels = plt.subplots(1, 2, figsize=(11, 4), layout="constrained", sharey=True)
+        for axes, task in zip(panels, ("grid", "category"), strict=True):
+            rows = [row for row in ROWS if ROWS[row][0] == task and list((RESULTS / row).glob("seed_*/summary.json"))]
+            colors = dict(zip(rows, plt.get_cmap("tab20").colors, strict=False))
+            for row in rows:
+                for k, folder in enumerate(sorted((RESULTS / row).glob("seed_*"))):
+                    table = read_table(folder / "pretrain_accuracy.csv")
+                    novel = table[table.subset == "novel"]
+                    width = 2.0 if row == task else 1.0
+                    label = row.removeprefix(f"{task}-") if row != task else "the laptop preset"
+                    accuracy = novel.n_correct / novel.n_queries
+                    axes.plot(novel.step, accuracy, color=colors[row], lw=width, label=label if k == 0 else None)
+            axes.axhline(0.04 if task == "grid" else 0.5, color="0.4", lw=0.8, ls=":")
+            axes.set(title=f"{task} task", xlabel="updates", ylim=(-0.03, 1.03))
+            axes.legend(loc="upper left")
+        panels[0].set_ylabel("accuracy on novel items of validation episodes\n(dotted: chance)")
+        figure.savefig(path, dpi=110)
+        plt.close(figure)
+
+
+def write() -> None:
+    table = gather()
+    table.to_csv(TABLE, index=False)
+    draw(PAGE.with_suffix(".png"))
+    begin, end = "<!-- table -->", "<!-- end of table -->"
+    text = PAGE.read_text()
+    PAGE.write_text(re.sub(f"{begin}.*{end}", lambda _: f"{begin}\n{markdown(table)}\n{end}", text, flags=re.DOTALL))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="*", metavar="ROW", choices=[[], *ROWS])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--write", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.list:
+        for row in ROWS:
+            print(f"{row:<24} python {' '.join(command(row, arguments.seeds[0]))}")
+        return
+    for row in arguments.rows:
+        for seed in arguments.seeds:
+            run(row, seed)
+    write()
+
+
+if __name__ == "__main__":
+    main()
