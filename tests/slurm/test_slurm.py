@@ -15,7 +15,8 @@ from tests.slurm import cluster
 from tests.test_main import contents
 
 # Every phase, in seconds; the sizes are not the preset's, whose conditions and levels are what is tested.
-SMOKE = "--n_train 40 --n_val 4 --n_test 1 --n_steps_per_block 4 --finetune_test_every 4 --d_model 16 --d_ff 16 --threads 1".split()
+SIZES = "--n_train 40 --n_val 4 --n_test 1 --n_steps_per_block 4 --finetune_test_every 4 --d_model 16 --d_ff 16 --threads 1"
+SMOKE = SIZES.split()
 MINUTES = 8  # until a test gives up waiting
 
 
@@ -66,7 +67,7 @@ def jobs(array: str) -> dict[int, dict[str, str]]:
     found = {}
     for record in records:
         first, _, last = record["ArrayTaskId"].partition("%")[0].partition("-")
-        found |= {number: record for number in range(int(first), int(last or first) + 1)}
+        found |= dict.fromkeys(range(int(first), int(last or first) + 1), record)
     return found
 
 
