@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 def check(config: Config) -> None:
     """Raise BadInput for the first flag that cannot work with the others."""
     _check_model(config)
+    _check_llm(config)
     if config.show and config.load_data_from:
         raise BadInput(
             "show", config.show, "draws episodes made from the flags; those of --load_data_from are readable as they are"
@@ -26,7 +27,7 @@ def check(config: Config) -> None:
     if config.experiment == "iwl_only" and (config.n_epochs or config.load_model_from):
         flag, value = ("n_epochs", config.n_epochs) if config.n_epochs else ("load_model_from", config.load_model_from)
         raise BadInput(flag, value, "--experiment iwl_only starts from random weights, without metalearning")
-    if config.pt_cond not in CURRICULA[config.task]:
+    if config.pt_cond is not None and config.pt_cond not in CURRICULA[config.task]:
         raise BadInput("pt_cond", config.pt_cond, f"the {config.task} task has {', '.join(CURRICULA[config.task])}")
     _check_ablation(config)
     if config.task == "grid":
@@ -56,7 +57,7 @@ def check_episodes(config: Config, encoder: Encoder) -> None:
 
 
 def _check_model(config: Config) -> None:
-    if config.model_dtype != "fp32":
+    if config.model_dtype != "fp32" and config.experiment != "llm":
         raise BadInput(
             "model_dtype",
             config.model_dtype,
@@ -71,6 +72,36 @@ def _check_model(config: Config) -> None:
             config.n_heads,
             f"leaves {width} numbers a head of --d_model {config.d_model}; rotary positions need an even number",
         )
+
+
+def _check_llm(config: Config) -> None:
+    """The experiment with a pretrained language model, and flags that only it has."""
+    if config.experiment != "llm":
+        for name in ("llm", "llama2_size", "use_quant", "chat_template", "llm_study", "test_gen"):
+            if getattr(config, name):
+                raise BadInput(name, getattr(config, name), f"is for --experiment llm, and this is {config.experiment}")
+        return
+    if bool(config.llm) == bool(config.llama2_size):
+        what = "both are passed; leave one out" if config.llm else "--experiment llm takes a model: --llm NAME_OR_PATH"
+        raise BadInput("llm", config.llm or "", what)
+    if config.llama2_size and not config.cache_dir:
+        raise BadInput("cache_dir", "", f"unset; name the folder that holds Llama-2-{config.llama2_size}-hf")
+    for name, value, right in (
+        ("task", "grid", "grid"),
+        ("lm_task", "causal", "causal"),
+        ("n_epochs", 0, 0),
+        ("ablation", None, None),
+    ):
+        if getattr(config, name) != value:
+            raise BadInput(name, getattr(config, name), f"--experiment llm has {right}")
+    if config.n_runs > 1:
+        raise BadInput("n_runs", config.n_runs, "a pretrained model has no seeds; more episodes are --n_val")
+    for flag in ("load_model_from", "load_data_from", "model_path"):
+        if getattr(config, flag):
+            raise BadInput(flag, getattr(config, flag), "is not for --experiment llm")
+    for word in config.scorings:
+        if word not in ("argmax", "candidates", "generate"):
+            raise BadInput("scoring", config.scoring, f"{word!r} is none of argmax, candidates, generate")
 
 
 def _check_ablation(config: Config) -> None:

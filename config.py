@@ -45,6 +45,7 @@ def flag(
 DERIVED = "derived"  # no flags: what others resolve to
 EXECUTION, SETUP, DATA, GRID, CATEGORY = "execution", "set-up", "data", "grid task", "category task"
 PROMPT, METALEARNING, FINETUNING, ABLATION = "prompt", "metalearning", "finetuning", "ablation"
+LLM = "pretrained language model"
 MODEL, TRAINING = "model", "training"  # what decides the weights' shapes and the function they make; what does not
 
 
@@ -103,8 +104,8 @@ class Config:
     sep_id: int = flag(PROMPT, 0, "what stands after each study item", low=0, high=3)
     test_preface_id: int = flag(PROMPT, 0, "what stands before a query", low=0, high=4)
 
-    pt_rot_cond: str = flag(METALEARNING, "unrotated", "rotation of the metalearning episodes", choices=("unrotated", "rotated"))
-    pt_cond: str = flag(METALEARNING, "blocked", "context curriculum of the metalearning episodes", choices=("aligned", "misaligned", "blocked", "interleaved"))
+    pt_rot_cond: str | None = flag(METALEARNING, "unrotated", "rotation of the metalearning episodes; of a language model's, unset: both", choices=("unrotated", "rotated"))
+    pt_cond: str | None = flag(METALEARNING, "blocked", "context curriculum of the metalearning episodes; of a language model's, unset: all", choices=("aligned", "misaligned", "blocked", "interleaved"))
     n_epochs: int = flag(METALEARNING, 500, "passes over the metalearning episodes; 0 = no metalearning", low=0, high=1000000)
     pretrain_bs: int = flag(METALEARNING, 256, "queries per update", low=1, high=10000000)
     queries_per_episode: int = flag(METALEARNING, 1, "queries that share a context in an update", low=1)
@@ -140,11 +141,21 @@ class Config:
     d_ff: int = flag(MODEL, 128, "width of the feed-forward layers", low=1, high=1000000)
     dropout_p: float = flag(TRAINING, 0.1, "accepted and inert, as in the published runs", low=0, high=1)
     attention_dropout: float = flag(TRAINING, 0.0, "probability that an attention weight is dropped while training", low=0, high=0.999)
-    model_dtype: str = flag(TRAINING, "fp32", "number format of pretrained language models", choices=("fp32", "fp16"))
+    model_dtype: str = flag(TRAINING, "fp32", "number format of pretrained language models", choices=("fp32", "fp16", "bf16"))
     rope_theta: float = flag(MODEL, 1e4, "base of the rotary position embedding", low=1, high=1e9)
     init_scale: float = flag(TRAINING, 0.02, "standard deviation of the initial weights", above=0, high=100)
     weight_init: str = flag(TRAINING, "normal", "initial weights: independent, or keys as queries, outputs as values, read out as embedded", choices=("normal", "matching"))
     adam_beta2: float = flag(TRAINING, 0.999, "Adam's second decay rate, in metalearning and finetuning", low=0, high=0.999999)
+
+    llm: str | None = flag(LLM, None, "ask this causal language model in context: a folder, or a name on the hub")
+    llama2_size: str | None = flag(LLM, None, "the same with Llama 2, from CACHE_DIR/Llama-2-SIZE-hf", choices=("7b", "7b-chat", "13b", "13b-chat", "70b", "70b-chat"))
+    cache_dir: str | None = flag(LLM, None, "folder of pretrained weights")
+    use_quant: bool = flag(LLM, False, "load in 4 bits (nf4, double quantisation; takes a GPU and bitsandbytes)")
+    chat_template: bool = flag(LLM, False, "write the prompt with the tokenizer's own chat template instead of the literal prefaces")
+    llm_study: bool = flag(LLM, False, "ask for the study items as well")
+    scoring: str = flag(LLM, "argmax", "how answers are scored, one or more of argmax, candidates, generate, with commas between")
+    test_gen: bool = flag(LLM, False, "score what is generated as well")
+    num_beams: int = flag(LLM, 5, "beams of the generation", low=1, high=1000)
     base_seeds: tuple[int, ...] = flag(DERIVED, (), "the seeds of the job that --load_model_from names")
     # fmt: on
 
@@ -167,6 +178,17 @@ class Config:
     def is_sweep(self) -> bool:
         """Whether this stands for a job at each level of a trade-off experiment."""
         return self.ablation is not None and self.ablation_level is None
+
+    @property
+    def scorings(self) -> tuple[str, ...]:
+        """How a language model's answers are scored."""
+        words = [*self.scoring.split(","), *(["generate"] if self.test_gen else [])]
+        return tuple(dict.fromkeys(words))
+
+    @property
+    def model_label(self) -> str:
+        """What a language model is called in tables and folders."""
+        return Path(self.llm).name if self.llm else f"Llama-2-{self.llama2_size}-hf"
 
     @property
     def n_finetuning_steps(self) -> int:
@@ -197,6 +219,8 @@ def resolve(passed: dict[str, Any]) -> Config:
     task = _task(preset, passed)
     alone = passed.get("n_epochs") == 0 and "load_model_from" not in passed
     experiment = passed.get("experiment") or ("iwl_only" if alone else "icl_iwl")
+    if "llm" in passed or "llama2_size" in passed:
+        experiment = passed.get("experiment", "llm")
     values = {**presets.values(preset, task, experiment, passed.get("recipe")), **passed}
     values.update(preset=preset, task=task, experiment=experiment)
     values["out_dir"] = values.get("out_dir") or _default_folder(Config(**values), passed)
@@ -258,6 +282,9 @@ def _default_folder(config: Config, passed: dict[str, Any]) -> str:
     if config.recipe not in (None, presets.DEFAULT_RECIPE.get(config.preset, "published")):
         size += f"{config.recipe}_"
     folder = Path(f"results/{size}{config.task}_{config.experiment}")
+    if config.experiment == "llm":
+        condition = "_".join(word for word in (config.pt_rot_cond, config.pt_cond) if word) or "all"
+        return str(folder / config.model_label / condition / _seeds_folder(config))
     if config.is_sweep:
         return str(folder)
     if config.experiment in presets.TRADE_OFFS:

@@ -21,17 +21,22 @@ if TYPE_CHECKING:
 
 
 def model_and_device(config: Config, encoder: Encoder) -> tuple[LlamaForCausalLM, torch.device]:
-    """The model, whose weights are to be set, and the device to compute on: a GPU if one is asked for and there."""
-    import torch
-
+    """The model, whose weights are to be set, and the device to compute on."""
     import models
+
+    device = device_of(config)
+    return models.build(**architecture_of(config, encoder)), device
+
+
+def device_of(config: Config) -> torch.device:
+    """A GPU if one is asked for and there, else the CPU, with its threads set."""
+    import torch
 
     if config.use_cuda and not torch.cuda.is_available():
         print("main.py: --use_cuda: there is no GPU here; going on with the CPU", file=sys.stderr)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     torch.set_num_threads(config.threads or cores)
-    model = models.build(**architecture_of(config, encoder))
-    return model, torch.device("cuda" if config.use_cuda and torch.cuda.is_available() else "cpu")
+    return torch.device("cuda" if config.use_cuda and torch.cuda.is_available() else "cpu")
 
 
 def architecture_of(config: Config, encoder: Encoder) -> dict:

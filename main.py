@@ -11,13 +11,14 @@ import contextlib
 import dataclasses
 import os
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from command_line import parse
 from config import BadInput, Config, level_folder
 from inherit import NoBase, find_base
-from machine import architecture_of, environment, model_and_device, note_other_environment
+from machine import architecture_of, device_of, environment, model_and_device, note_other_environment
 from presets import training_levels
 from runs import tracking
 from runs.folder import FolderTaken, claim, is_finished, recorded_config
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     import models
     from data import Encoder
+    from runs.records import Job
 
 DONE, FAILED, BAD_INPUT, HELD, REQUEUE, STOPPED = 0, 1, 2, 3, 75, 130
 
@@ -58,12 +60,15 @@ def run(config: Config, stop: StopFlag | None = None) -> int:
     if config.is_sweep and not config.show:
         return sweep(config)
     encoder = episodes_of(config)
-    check_episodes(config, encoder)
+    if config.experiment != "llm":  # whose tokens and positions are the model's own
+        check_episodes(config, encoder)
     if config.show:
         from analysis.show import show_episodes
 
         print(show_episodes(config, encoder))
         return DONE
+    if config.experiment == "llm":
+        return run_llm(config, encoder, stop or StopFlag())
     finished = check_folder(config)
     if not finished or config.dry_run:
         model, device = model_and_device(config, encoder)
@@ -81,11 +86,48 @@ def run(config: Config, stop: StopFlag | None = None) -> int:
         status = perform(config, encoder, model, device, loaded, stop or StopFlag())
         if status != DONE:
             return status
+    print_summary(folder)
+    return DONE
+
+
+def run_llm(config: Config, encoder: Encoder, stop: StopFlag) -> int:
+    """The same with a pretrained language model, which is only asked."""
+    from llm import evaluate, loading
+    from llm.prompt import Prompter
+    from runs.records import LLM_TABLES
+
+    loading.check_quantisation(config)
+    finished = check_folder(config)
+    folder = Path(config.out_dir)
+    if not finished or config.dry_run:
+        tokenizer = loading.load_tokenizer(config)
+        prompter = Prompter(config, encoder, tokenizer)
+        loading.check_length(config, evaluate.longest_sequence(config, encoder, prompter))
+    if config.dry_run:
+        print(evaluate.preview(config, encoder, prompter))
+        return DONE
+    if not finished:
+        device = device_of(config)
+        model = loading.load_model(config)
+
+        def work(job: Job) -> None:
+            from analysis.llm import conclude
+
+            evaluate.evaluate(config, encoder, prompter, model, tokenizer, job)
+            conclude(job)
+
+        status = in_folder(config, encoder, device, stop, work, LLM_TABLES)
+        if status != DONE:
+            return status
+    print_summary(folder)
+    return DONE
+
+
+def print_summary(folder: Path) -> None:
     from analysis import summary
 
     print(summary.table(summary.read(folder)))
     print(f"\nThe picture: {folder / 'summary.png'}")
-    return DONE
 
 
 def check_folder(config: Config) -> bool:
@@ -209,45 +251,65 @@ def perform(
     stop: StopFlag,
 ) -> int:
     """The procedure of the paper: metalearning, then few-shot test and finetuning on fresh episodes, then a summary."""
-    stop.listen()  # before anything that takes its time
-    import torch
-
     import models
     from analysis.summary import conclude
     from finetune import finetune
-    from pretrain import DivergedError, metalearn
+    from pretrain import metalearn
     from runs.checkpoint import Damaged
-    from runs.records import Job
+    from runs.records import TABLES
 
-    folder, lock, job = Path(config.out_dir), None, None
+    folder = Path(config.out_dir)
 
     def first_weights(seed: int) -> models.Weights:
         return loaded[seed] if loaded else models.draw_weights(model, seed, config.init_scale, config.weight_init)
 
-    def weights_of(seed: int, init: str) -> models.Weights:
-        if init == "random":
-            return models.draw_weights(model, seed, config.init_scale, config.weight_init)
-        path = job.checkpoints / f"best_seed{seed}.safetensors"
-        try:
-            return models.load_weights(path, model)
-        except models.ForeignWeights as error:
-            raise Damaged(f"{path} {error}; pass --no_resume to start anew") from None
+    def work(job: Job) -> None:
+        def weights_of(seed: int, init: str) -> models.Weights:
+            if init == "random":
+                return models.draw_weights(model, seed, config.init_scale, config.weight_init)
+            path = job.checkpoints / f"best_seed{seed}.safetensors"
+            try:
+                return models.load_weights(path, model)
+            except models.ForeignWeights as error:
+                raise Damaged(f"{path} {error}; pass --no_resume to start anew") from None
 
-    try:
-        lock = begin_folder(config, encoder)
-        if is_finished(folder, config.defining_values()):  # by a job that held the folder until now
-            return DONE
-        note_other_environment(folder, environment(device))
-        flags = config.defining_values()
-        job = Job(folder, flags, config.execution_values(), environment(device), config.checkpoint_every, stop, lock)
-        job.tracker = tracking.Tracker(config.log_with, folder, flags) if config.log_with else None
-        architecture = architecture_of(config, encoder)
+        architecture, flags = architecture_of(config, encoder), config.defining_values()
         job.write_json("checkpoints/model.json", {"architecture": architecture, "vocabulary": encoder.vocabulary, "flags": flags})
         if job.state.get("phase") != "finetuning":
             metalearn(config, encoder, model, first_weights, job, device)
         write_published(config, folder)
         finetune(config, encoder, model, weights_of, job, device)
         conclude(job)
+
+    return in_folder(config, encoder, device, stop, work, TABLES)
+
+
+def in_folder(
+    config: Config,
+    encoder: Encoder,
+    device: torch.device,
+    stop: StopFlag,
+    work: Callable[[Job], None],
+    tables: Mapping[str, tuple[str, ...]],
+) -> int:
+    """Hold the job's folder while the work is done; returns the exit status."""
+    stop.listen()  # before anything that takes its time
+    import torch
+
+    from pretrain import DivergedError
+    from runs.checkpoint import Damaged
+    from runs.records import Job
+
+    folder, lock, job = Path(config.out_dir), None, None
+    try:
+        lock = begin_folder(config, encoder)
+        if is_finished(folder, config.defining_values()):  # by a job that held the folder until now
+            return DONE
+        note_other_environment(folder, environment(device))
+        flags = config.defining_values()
+        job = Job(folder, flags, config.execution_values(), environment(device), config.checkpoint_every, stop, lock, tables)
+        job.tracker = tracking.Tracker(config.log_with, folder, flags) if config.log_with else None
+        work(job)
     except Interrupted as signal:
         job.close()
         print(f"main.py: {signal}: saved in {folder}; the same command goes on from there", file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import Any
 PRESETS = ("demo", "laptop", "paper")
 DEFAULT_TASK = {"demo": "category"}  # in-context learning emerges on it in minutes; elsewhere the grid, as published
 TRADE_OFFS = ("tradeoff_mask", "tradeoff_noise")
-EXPERIMENTS = ("icl_iwl", "iwl_only", *TRADE_OFFS)
+EXPERIMENTS = ("icl_iwl", "iwl_only", *TRADE_OFFS, "llm")
 
 # The paper's values that are no switches: they hold without a preset as well.
 PAPER_VALUES: dict[str, dict[str, Any]] = {
@@ -42,7 +42,6 @@ _SMALL_GRID = {
     "real_words": True,
     "generate_all": True,
     "p_flip_xy": 0.0,
-    "finetune_lr": 1e-3,
 }
 _SMALL_CATEGORY = {
     **_SMALL,
@@ -61,7 +60,7 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         "category": {"seed": 1, "n_runs": 10},
     },
     "laptop": {
-        "grid": {**_SMALL_GRID, "n_train": 12000, "n_epochs": 8, "n_val": 100, "n_test": 10, "n_steps_per_block": 200},
+        "grid": {**_SMALL_GRID, "n_train": 12000, "n_epochs": 7, "n_val": 100, "n_test": 10, "n_steps_per_block": 200},
         "category": {**_SMALL_CATEGORY, "n_epochs": 12, "n_val": 100, "n_test": 10, "n_steps_per_block": 200},
     },
     "demo": {
@@ -104,6 +103,7 @@ EXPERIMENT_VALUES: dict[str, dict[str, Any]] = {
     "iwl_only": {"n_epochs": 0, "with_iwl_only": False},
     "tradeoff_mask": {**_TRADE_OFF, "ablation": "mask"},
     "tradeoff_noise": {**_TRADE_OFF, "ablation": "gaussian"},
+    "llm": {"lm_task": "causal", "n_epochs": 0, "n_blocks": 0, "with_iwl_only": False, "pt_rot_cond": None, "pt_cond": None},
 }
 
 # The published trade-offs finetune longer; on them lie the preset's values.

@@ -92,6 +92,10 @@ def conclude(job: Job) -> None:
 
 def table(found: Summary) -> str:
     """The summary as text."""
+    if "llm" in found:
+        from analysis import llm
+
+        return llm.table(found["llm"])
     parts = []
     if any(row["n_steps"] for row in found["metalearning"]):
         parts.append("Metalearning: accuracy of the kept model on validation episodes")

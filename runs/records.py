@@ -7,7 +7,7 @@ import csv
 import io
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from torch import Tensor
@@ -24,6 +24,11 @@ TABLES = {
     "finetune_accuracy": (*_EPISODE, "test_level", "subset", "n_correct", "n_queries"),
     "finetune_loss": (*_EPISODE, "loss"),
 }
+_QUESTION = ("model", "rotation", "context_curriculum", "episode")
+LLM_TABLES = {
+    "llm_accuracy": (*_QUESTION, "subset", "scoring", "n_correct", "n_first", "n_second", "n_queries"),
+    "llm_generated": (*_QUESTION, "item", "subset", "expected", "generated"),
+}
 HEARTBEAT_SECONDS = 10.0
 
 
@@ -32,7 +37,7 @@ class Job:
 
     flags: what decides the job's numbers. execution, environment: what is recorded beside (flags that say how it is
     run; versions, threads, …). lock: the hold on the folder, if others might write to it. `tensors` and `state` are what
-    was saved last, or empty. Raises Damaged if nothing of what was saved can be read.
+    was saved last, or empty. tables: the CSV files and their columns. Raises Damaged if nothing of what was saved can be read.
     """
 
     def __init__(
@@ -44,6 +49,7 @@ class Job:
         save_minutes: float,
         stop: StopFlag | None = None,
         lock: Lock | None = None,
+        tables: Mapping[str, tuple[str, ...]] = TABLES,
     ):
         self.folder, self.checkpoints, self._lock = folder, folder / "checkpoints", lock
         self.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -56,7 +62,8 @@ class Job:
         if saved:
             self._generation, self.tensors, self.state = saved
         lengths = self.state.pop("csv_bytes", {})
-        self._files = {table: self._open_table(table, lengths.get(table, 0)) for table in TABLES}
+        self._tables = tables
+        self._files = {table: self._open_table(table, lengths.get(table, 0)) for table in tables}
         self._save_seconds, self._last_save = save_minutes * 60, time.monotonic()
         self._stop = stop or StopFlag()
         self.tracker: Tracker | None = None  # may be set; is sent what is measured
@@ -71,7 +78,7 @@ class Job:
         file = open(path, "a", encoding="utf-8", newline="")  # noqa: SIM115 (closed by close)
         file.truncate(length)
         if length == 0:
-            file.write(",".join(TABLES[table]) + "\n")
+            file.write(",".join(self._tables[table]) + "\n")
         return file
 
     def write(self, table: str, rows: Iterable[tuple]) -> None:
@@ -84,6 +91,10 @@ class Job:
 
     def write_json(self, name: str, content: object) -> None:
         checkpoint.write_json(self.folder / name, content)
+
+    def write_text(self, name: str, text: str) -> None:
+        (self.folder / name).parent.mkdir(exist_ok=True)
+        checkpoint.write_atomically(self.folder / name, text.encode())
 
     def start(self, phase: str, total: int, done: int) -> None:
         """A phase of `total` steps begins, or goes on after `done` of them."""

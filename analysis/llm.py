@@ -1,0 +1,57 @@
+"""The headline numbers of a pretrained language model's job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.summary import CURRICULUM_ORDER, read_table
+
+if TYPE_CHECKING:
+    from runs.records import Job
+
+KEY = ["scoring", "subset", "rotation", "context_curriculum"]
+
+
+def summarise(folder: Path) -> list[dict[str, Any]]:
+    """Accuracies, 0 to 1, of the table in a job's folder: a row a scoring × subset (novel; study, if it was asked for) ×
+    condition: of the whole answer, and of its first and second coordinate alone."""
+    rows = read_table(folder / "llm_accuracy.csv")
+    rows["subset"] = rows.subset.where(rows.subset == "novel", "study")
+    sums = rows.groupby(KEY, sort=False)[["n_correct", "n_first", "n_second", "n_queries"]].sum()
+    return [
+        {
+            **dict(zip(KEY, key, strict=True)),
+            "accuracy": row.n_correct / row.n_queries,
+            "first": row.n_first / row.n_queries,
+            "second": row.n_second / row.n_queries,
+            "n_queries": int(row.n_queries),
+        }
+        for key, row in sums.iterrows()
+    ]
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The same as text: a block a scoring and subset, a line a rotation and what of the answer, a column a curriculum."""
+    curricula = [name for name in CURRICULUM_ORDER if any(row["context_curriculum"] == name for row in rows)]
+    parts = []
+    for scoring, subset in dict.fromkeys((row["scoring"], row["subset"]) for row in rows):
+        there = [row for row in rows if (row["scoring"], row["subset"]) == (scoring, subset)]
+        parts.append(f"In context: accuracy on {subset} items, {scoring}, by context curriculum (chance on unrotated tasks: 0.040)")
+        parts.append("  " + "".join(f"{head:<13}" for head in ("rotation", "coordinate")) + "".join(f"{c:>13}" for c in curricula))
+        for rotation in dict.fromkeys(row["rotation"] for row in there):
+            for what, label in (("accuracy", "both"), ("first", "first"), ("second", "second")):
+                value = {row["context_curriculum"]: row[what] for row in there if row["rotation"] == rotation}
+                cells = "".join(f"{f'{value[c]:.3f}' if c in value else '–':>13}" for c in curricula)
+                parts.append(f"  {rotation if what == 'accuracy' else '':<13}{label:<13}{cells}")
+        parts.append("")
+    return "\n".join(parts).rstrip()
+
+
+def conclude(job: Job) -> None:
+    """Draw summary.png and write summary.json of a job whose work is done, which marks it as finished."""
+    from analysis.plots.llm import draw
+
+    rows = summarise(job.folder)
+    draw(rows, job.folder / "summary.png")
+    job.finish({"llm": rows})
