@@ -46,9 +46,8 @@ def main() -> None:
         encoder = Encoder(config, make_task(config))
         prompter = Prompter(config, encoder, loading.load_tokenizer(config))
         model = loading.load_model(config)
-    print(
-        f"torch {torch.__version__}, {torch.get_num_threads()} thread, {sum(p.numel() for p in model.parameters()) / 1e6:.0f} M parameters"
-    )
+    size = sum(p.numel() for p in model.parameters()) / 1e6
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} thread, {size:.0f} M parameters")
     print(f"{'scoring':<12}{'questions':>10}{'flat s':>9}{'ours s':>9}{'ratio':>7}{'tokens/s':>10}{'flat tokens / ours':>20}")
     questions = prompter.questions(encoder.episodes(0, "validation", "unrotated", "blocked", 1), 0)
     for name, places in (("argmax", None), ("candidates", evaluate.locations_of("unrotated"))):
