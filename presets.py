@@ -103,7 +103,15 @@ EXPERIMENT_VALUES: dict[str, dict[str, Any]] = {
     "iwl_only": {"n_epochs": 0, "with_iwl_only": False},
     "tradeoff_mask": {**_TRADE_OFF, "ablation": "mask"},
     "tradeoff_noise": {**_TRADE_OFF, "ablation": "gaussian"},
-    "llm": {"lm_task": "causal", "n_epochs": 0, "n_blocks": 0, "with_iwl_only": False, "pt_rot_cond": None, "pt_cond": None},
+    "llm": {
+        "n_runs": 1,
+        "lm_task": "causal",
+        "n_epochs": 0,
+        "n_blocks": 0,
+        "with_iwl_only": False,
+        "pt_rot_cond": None,
+        "pt_cond": None,
+    },
 }
 
 # The published trade-offs finetune longer; on them lie the preset's values.

@@ -33,12 +33,13 @@ def main(names: list[str]) -> int:
             print(f"analysis.status: {name}: there is no such script; there are {', '.join(known)}", file=sys.stderr)
             return 2
     states: Counter[str] = Counter()
+    lines = []
     for name in names or known:
         for element, flags in expected(name):
             state, line = state_of(flags)
             states[state] += 1
-            print(f"{element:<24} {state:<8} {line}")
-    print(", ".join(f"{n} {state}" for state, n in states.items()))
+            lines.append(f"{element:<24} {state:<8} {line}")
+    print("\n".join([*lines, ", ".join(f"{n} {state}" for state, n in states.items())]))
     return 0
 
 
