@@ -88,9 +88,6 @@ class Prompter:
         plain = self._tokenizer(texts, add_special_tokens=False).input_ids
         return [row if row[:1] == self._bos else [*self._bos, *row] for row in plain]
 
-    def decode(self, ids: Sequence[int]) -> str:
-        return self._tokenizer.decode(ids, skip_special_tokens=True)
-
     def _head(self, context: str) -> str:
         """All that stands before a query's own words."""
         if not self._config.chat_template:
