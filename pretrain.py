@@ -112,13 +112,19 @@ class Metalearning:
             p, model = self.config.attention_dropout, self.ensemble.model.config
             changed["factors"] = attention_dropout(p, keys, model, context, queries)
         batch = Batch.of_arrays(context, queries, answers, self.ensemble.device, **changed)
-        rate = min(1.0, (self.step + 1) / max(1, self.config.warmup_steps))
-        losses = self.ensemble.step(batch, rate).double().cpu().numpy()
+        losses = self.ensemble.step(batch, self.rate()).double().cpu().numpy()
         self.step += 1
         for s, loss, of in zip(self.active, losses, subset, strict=True):
             check_finite(loss.mean(), self.step, self.config.pretrain_lr, "pretrain_lr")
             s.loss_sum = (np.array(s.loss_sum) + np.bincount(of.ravel(), loss.ravel(), len(self.subsets))).tolist()
             s.loss_count = (np.array(s.loss_count) + np.bincount(of.ravel(), minlength=len(self.subsets))).tolist()
+
+    def rate(self) -> float:
+        """The part of --pretrain_lr that the next update has."""
+        warmup = max(1, self.config.warmup_steps)
+        if self.step < warmup or self.config.lr_schedule == "constant":
+            return min(1.0, (self.step + 1) / warmup)
+        return (self.n_steps - self.step) / (self.n_steps - warmup + 1)
 
     @property
     def epoch(self) -> int:

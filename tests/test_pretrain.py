@@ -190,3 +190,18 @@ def test_the_rate_rises_over_the_warmup():
     assert torch.equal(weights["warm"][0], weights["half"][0])
     assert not torch.equal(weights["warm"][1], weights["half"][1])
     assert torch.equal(weights["one"][1], weights["none"][1])
+
+
+def test_the_rate_falls_to_zero_in_a_straight_line():
+    config = configured(f"{TINY['grid']} --warmup_steps 2 --lr_schedule linear")
+    encoder = Encoder(config, make_task(config))
+    model = built(config, encoder)
+    run = Metalearning(config, encoder, model, random_weights(config, model), [0], CPU)
+    rates = []
+    while run.step < run.n_steps:
+        rates.append(run.rate())
+        run.step += 1
+    n = run.n_steps - 1  # those from the last of the warm-up, which has all of it, would reach 0 at an update after the last
+    assert rates[:2] == [0.5, 1.0]
+    assert rates[2:] == pytest.approx([1 - k / n for k in range(1, n)])
+    assert rates[-1] == pytest.approx(1 / n)
