@@ -1,5 +1,13 @@
 """How figures look: colours that colour-blind readers and grey printers can tell apart, one place for all."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 # Okabe & Ito's palette. The lightness of the two differs, so they stay apart in grey.
 GROUP_COLORS = {"study_A": "#0072B2", "study_B": "#E69F00", "study_C": "#009E73", "study_D": "#CC79A7", "novel": "#555555"}
 CURRICULUM_COLORS = {"blocked": "#0072B2", "interleaved": "#E69F00", "aligned": "#56B4E9", "misaligned": "#D55E00"}
@@ -18,3 +26,17 @@ RC = {
     "legend.fontsize": 8,
     "pdf.fonttype": 42,
 }
+
+PUBLISHED = {"marker": "D", "s": 26, "facecolor": "white", "edgecolor": "black", "linewidth": 1.0, "zorder": 6}
+PUBLISHED_LABEL = "published mean"
+INTERVAL = "bars, bands: 95 % interval over seeds (bootstrap)"
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as vector PDF and as PNG, named as `path` with these endings."""
+    import matplotlib.pyplot as plt
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})  # equal figures give equal files
+    figure.savefig(path.with_suffix(".png"))
+    plt.close(figure)

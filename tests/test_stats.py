@@ -53,7 +53,9 @@ def test_the_numbers_are_those_of_r(case, rows):
         return
     np.testing.assert_allclose(found.dispersion, rows.dispersion, rtol=1e-10)
     np.testing.assert_allclose(found.chi2, rows.chi2, rtol=1e-10, atol=1e-11)
-    np.testing.assert_allclose(found.p, rows.p, rtol=1e-8)
+    # a χ² that is 0 but for what rounding leaves, some 1e-14, has a p of 1 less its root: machines differ in it
+    rounding = np.where(rows.chi2 < 1e-11, 1e-5, 0.0)
+    assert (abs(found.p.to_numpy() - rows.p.to_numpy()) <= 1e-8 * rows.p.to_numpy() + rounding).all()
 
 
 def printed():
