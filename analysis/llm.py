@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.summary import CURRICULUM_ORDER, read_table
+from analysis import tables
+from analysis.summary import CURRICULUM_ORDER
 
 if TYPE_CHECKING:
     from runs.records import Job
@@ -16,7 +17,7 @@ KEY = ["scoring", "subset", "rotation", "context_curriculum"]
 def summarise(folder: Path) -> list[dict[str, Any]]:
     """Accuracies, 0 to 1, of the table in a job's folder: a row a scoring × subset (novel; study, if it was asked for) ×
     condition: of the whole answer, and of its first and second coordinate alone."""
-    rows = read_table(folder / "llm_accuracy.csv")
+    rows = tables.read(folder, "llm_accuracy")
     rows["subset"] = rows.subset.where(rows.subset == "novel", "study")
     sums = rows.groupby(KEY, sort=False)[["n_correct", "n_first", "n_second", "n_queries"]].sum()
     return [

@@ -32,6 +32,11 @@ PUBLISHED_LABEL = "published mean"
 INTERVAL = "bars, bands: 95 % interval over seeds (bootstrap)"
 
 
+def of_seeds(n: int) -> str:
+    """What a figure's dots, bars and bands are, for its title."""
+    return f"{n} seeds (dots); {INTERVAL}" if n > 1 else "1 seed"
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as vector PDF and as PNG, named as `path` with these endings."""
     import matplotlib.pyplot as plt

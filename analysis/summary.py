@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from runs.records import Job
 
 CURRICULUM_ORDER = ("blocked", "interleaved", "aligned", "misaligned")
@@ -22,15 +19,6 @@ def read(folder: Path) -> Summary:
     return json.loads((folder / "summary.json").read_text())
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """A CSV of a job; a last line without its end, which a killed job may leave, is passed over."""
-    import pandas as pd
-
-    text = path.read_bytes()
-    complete = text[: text.rfind(b"\n") + 1]
-    return pd.read_csv(BytesIO(complete), keep_default_na=False, na_values={"block": ""})
-
-
 def summarise(folder: Path) -> Summary:
     """The headline numbers of the tables in a job's folder; all are accuracies from 0 to 1.
 
@@ -39,7 +27,9 @@ def summarise(folder: Path) -> Summary:
     step, of each group, and their mean (each group counts alike, whatever its size). Tests of ablated contexts are not
     among them (see analysis/tradeoff.py).
     """
-    validation, tests = read_table(folder / "pretrain_accuracy.csv"), read_table(folder / "finetune_accuracy.csv")
+    from analysis import tables
+
+    validation, tests = tables.read(folder, "pretrain_accuracy"), tables.read(folder, "finetune_accuracy")
     tests = tests[tests.test_level == 0.0].copy()
     for table in (validation, tests):
         table["accuracy"] = table.n_correct / table.n_queries

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.summary import chance, read_flags, read_table
+from analysis import tables
+from analysis.summary import chance, read_flags
 
 PER_EPISODE = ["seed", "episode"]
 
@@ -33,27 +34,47 @@ class TradeOff:
     errors: pd.DataFrame
     retention: pd.DataFrame
 
+    @property
+    def units(self) -> str:
+        """What intervals are over: seeds, or episodes if there is but one seed."""
+        return "seeds" if self.retention.seed.nunique() > 1 else "episodes"
+
+    @property
+    def n_units(self) -> int:
+        return self.retention[self.units[:-1]].nunique()
+
 
 def read(folders: list[Path]) -> TradeOff:
     """The finished jobs in these folders, which differ in their training level alone."""
     flags = [read_flags(folder) for folder in folders]
-    levels = [round(f["ablation_level"], 6) for f in flags]
-    highest = max(levels)
-    generalisation, learning, errors, retention = [], [], [], []
-    for folder, level in zip(folders, levels, strict=True):
-        tests = _rule_like(read_table(folder / "finetune_accuracy.csv"))
-        tests["test_level"] = tests.test_level.round(6)
-        tests["value"] = tests.n_correct / tests.n_queries
-        study = _by_episode(tests[tests.subset != "novel"], ["test_level", "step"])  # groups alike
-        if level == min(levels):  # before training all jobs are alike
-            generalisation = _by_episode(tests[(tests.subset == "novel") & (tests.step == 0)], ["test_level"])
-        learning.append(study[study.test_level == level].assign(training_level=level))
-        last = study[(study.test_level == highest) & (study.step == study.step.max())]
-        retention.append(last.assign(training_level=level))
-        losses = _rule_like(read_table(folder / "finetune_loss.csv")).rename(columns={"loss": "value"})
-        errors.append(_by_episode(losses, ["step"]).assign(training_level=level))
+    parts = {
+        name: pd.concat(
+            [
+                tables.read(folder, name).assign(training_level=round(f["ablation_level"], 6))
+                for folder, f in zip(folders, flags, strict=True)
+            ]
+        )
+        for name in ("finetune_accuracy", "finetune_loss")
+    }
+    return measure(parts["finetune_accuracy"], parts["finetune_loss"], flags[0]["task"], flags[0]["ablation"], chance(flags[0]))
+
+
+def measure(tests: pd.DataFrame, losses: pd.DataFrame, task: str, ablation: str, chance: float) -> TradeOff:
+    """The four measures of the rows of all levels' tables, which have a column training_level."""
+    tests, losses = _rule_like(tests), _rule_like(losses).rename(columns={"loss": "value"})
+    tests["value"] = tests.n_correct / tests.n_queries
+    study = _by_episode(tests[tests.subset != "novel"], ["training_level", "test_level", "step"])  # groups alike
+    lowest, highest = tests.training_level.min(), tests.training_level.max()
+    untrained = (tests.subset == "novel") & (tests.step == 0) & (tests.training_level == lowest)  # all jobs are alike then
+    at_the_end = (study.test_level == highest) & (study.step == study.step.max())
     return TradeOff(
-        flags[0]["task"], flags[0]["ablation"], chance(flags[0]), generalisation, *map(pd.concat, (learning, errors, retention))
+        task,
+        ablation,
+        chance,
+        generalisation=_by_episode(tests[untrained], ["test_level"]),
+        learning=study[study.test_level == study.training_level],
+        errors=_by_episode(losses, ["training_level", "step"]),
+        retention=study[at_the_end],
     )
 
 

@@ -26,8 +26,8 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from analysis import style  # noqa: E402
-from analysis.summary import read_flags, read_table  # noqa: E402
+from analysis import style, tables  # noqa: E402
+from analysis.summary import read_flags  # noqa: E402
 
 RESULTS, TABLE, PAGE = ROOT / "results/emergence", ROOT / "docs/emergence.csv", ROOT / "docs/emergence.md"
 LEFT_CHANCE = {"grid": 0.10, "category": 0.60}  # chance is .04 and .5; five standard errors above, and more
@@ -76,7 +76,7 @@ def run(row: str, seed: int) -> None:
 def measure(row: str, folder: Path) -> dict:
     """A line of the table: updates until novel validation accuracy leaves chance, reaches .9, and peaks."""
     flags = read_flags(folder)
-    rows = read_table(folder / "pretrain_accuracy.csv")
+    rows = tables.read(folder, "pretrain_accuracy")
     novel = rows[rows.subset == "novel"]
     accuracy = (novel.n_correct / novel.n_queries).to_numpy()
     step = novel.step.to_numpy()
@@ -148,7 +148,7 @@ def draw(path: Path) -> None:
             colors = dict(zip(rows, plt.get_cmap("tab20").colors, strict=False))
             for row in rows:
                 for k, folder in enumerate(sorted((RESULTS / row).glob("seed_*"))):
-                    table = read_table(folder / "pretrain_accuracy.csv")
+                    table = tables.read(folder, "pretrain_accuracy")
                     novel = table[table.subset == "novel"]
                     width = 2.0 if row == task else 1.0
                     label = row.removeprefix(f"{task}-") if row != task else "the laptop preset"

@@ -11,13 +11,13 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis import style
-from analysis.summary import Summary, read_table
+from analysis import style, tables
+from analysis.summary import Summary
 
 
 def draw(folder: Path, found: Summary) -> None:
     """Draw the picture of a job from its tables and its summary into its folder."""
-    tests, validation = read_table(folder / "finetune_accuracy.csv"), read_table(folder / "pretrain_accuracy.csv")
+    tests, validation = tables.read(folder, "finetune_accuracy"), tables.read(folder, "pretrain_accuracy")
     tests = tests[tests.test_level == 0.0].copy()
     for table in (tests, validation):
         table["accuracy"] = table.n_correct / table.n_queries
@@ -101,7 +101,8 @@ def _legend_below(axes: Axes) -> None:
 def _congruent(tests: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Title and curves of each init × congruent curriculum on rule-like tasks (on rotated ones if there are no others)."""
     rotation = "unrotated" if (tests.rotation == "unrotated").any() else tests.rotation.iloc[0]
-    chosen = tests[(tests.context_curriculum == tests.step_curriculum) & (tests.rotation == rotation)]
+    same = tests.context_curriculum.astype(str) == tests.step_curriculum.astype(str)
+    chosen = tests[same & (tests.rotation == rotation)]
     return [
         (f"{style.INIT_LABELS[init]}, {curriculum}", part)
         for (init, curriculum), part in chosen.groupby(["init", "step_curriculum"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib
@@ -13,6 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis import style
+from analysis.plots import parts
 from analysis.tradeoff import TradeOff, mean_and_interval
 
 LEVEL_LABELS = {
@@ -22,16 +24,18 @@ LEVEL_LABELS = {
 }
 
 
-def draw(found: TradeOff, path: Path) -> None:
-    """Draw the four measures of a trade-off experiment."""
+Means = Mapping[float, float]
+
+
+def draw(found: TradeOff, path: Path, published: tuple[Means, Means] = ({}, {}), size: str = "") -> None:
+    """Draw the four measures of a trade-off experiment, to `path` with the endings .pdf and .png. published: generalisation and
+    retention by level."""
     levels = sorted(found.retention.training_level.unique())
     colors = dict(zip(levels, plt.get_cmap("viridis")(np.linspace(0, 0.9, len(levels))), strict=True))
-    of = "seeds" if found.retention.seed.nunique() > 1 else "episodes"
     with plt.rc_context(style.RC):
-        figure, axes = plt.subplots(1, 4, figsize=(15, 3.4), layout="constrained")
-        _bars(axes[0], found.generalisation, "test_level", "0.55")
+        figure, axes = plt.subplots(1, 4, figsize=(15, 3.9), layout="constrained")
+        _bars(axes[0], found.generalisation, "test_level", "0.55", published[0])
         axes[0].axhline(found.chance, color="0.2", lw=0.8, ls=":", label="chance")
-        axes[0].legend(loc="upper right")
         axes[0].set(title="Generalisation: novel items, few-shot", xlabel="level at the test\n" + LEVEL_LABELS[found.ablation])
         _curves(axes[1], found.learning, colors)
         axes[1].set(
@@ -39,20 +43,21 @@ def draw(found: TradeOff, path: Path) -> None:
         )
         _curves(axes[2], found.errors, colors)
         axes[2].set(title="Errors: training loss", xlabel="updates", ylabel="loss (nats per token)")
-        for k, place in ((1, "lower right"), (2, "upper right")):
-            axes[k].legend(title="level while\ntraining", loc=place, fontsize=7, title_fontsize=7)
         highest = f"tested at level {levels[-1]:g}"
-        _bars(axes[3], found.retention, "training_level", [colors[level] for level in levels])
+        _bars(axes[3], found.retention, "training_level", [colors[level] for level in levels], published[1])
         axes[3].set(title=f"Retention: study items, {highest}", xlabel="level while training\n" + LEVEL_LABELS[found.ablation])
-        n = found.retention[of[:-1]].nunique()
-        figure.suptitle(f"{found.task} task, rule-like, interleaved (bars: mean and 95 % interval over {n} {of})", fontsize=10)
-        figure.savefig(path)
-        plt.close(figure)
+        of = f"mean and 95 % interval over {found.n_units} {found.units}"
+        figure.suptitle(f"{found.task} task{size}, rule-like, interleaved (bars: {of})", fontsize=10)
+        parts.legend_below(figure, list(axes), 14, title="lines: level while training")
+        style.save(figure, path)
 
 
-def _bars(axes: Axes, frame: pd.DataFrame, level: str, color: object) -> None:
+def _bars(axes: Axes, frame: pd.DataFrame, level: str, color: object, published: Means) -> None:
     means = mean_and_interval(frame, [level])
     places = range(len(means))
+    shown = [(place, published[value]) for place, value in zip(places, means[level].round(6), strict=True) if value in published]
+    if shown:
+        axes.scatter(*zip(*shown, strict=True), label=style.PUBLISHED_LABEL, **style.PUBLISHED)
     axes.bar(places, means["mean"], 0.75, color=color, yerr=means["half"], ecolor="0.2", capsize=2, error_kw={"lw": 0.8})
     axes.set_xticks(places, [f"{value:g}" for value in means[level]])
     axes.set(ylabel="accuracy", ylim=(0, 1.08))

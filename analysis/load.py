@@ -1,0 +1,249 @@
+"""Every job under a folder, as tidy tables: what is there, what is not finished, and what may not stand side by side.
+
+A table has a row for each of a job's rows, with columns that say which job it is of: size (`demo`, `laptop`, `paper` …),
+task, experiment, pt_rotation and pt_curriculum (what was metalearned; empty without metalearning), training_level (of an
+ablation, else 0), and job (its place in `Sweep.jobs`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import presets
+from analysis import tables
+from config import CATEGORY, DATA, FINETUNING, GRID, MODEL, PROMPT, Config
+
+SAMPLE = "sample"  # results/sample is read only when it is asked for: it may hold what the reader's own jobs hold as well
+OF_JOB = ("size", "task", "experiment", "pt_rotation", "pt_curriculum")
+
+
+class Unreadable(Exception):
+    """Results that cannot be put together: which, and why."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job's folder, as its config.json and progress.json tell of it."""
+
+    folder: Path
+    flags: dict[str, Any]
+    execution: dict[str, Any]
+    finished: bool
+
+    @property
+    def size(self) -> str:
+        """The preset, and the recipe if it is not the preset's."""
+        preset, recipe = self.execution.get("preset") or "no preset", self.execution.get("recipe")
+        usual = presets.DEFAULT_RECIPE.get(preset, "published")
+        return preset if recipe in (None, usual) else f"{preset}, {recipe} recipe"
+
+    @property
+    def task(self) -> str:
+        return self.flags["task"]
+
+    @property
+    def experiment(self) -> str:
+        return self.flags["experiment"]
+
+    @property
+    def metalearned_on(self) -> tuple[str, str]:
+        """Rotation and context curriculum of metalearning; of a trade-off, of its base; empty words without any."""
+        if self.experiment == "iwl_only" or (self.flags["n_epochs"] == 0 and not self.flags["load_model_from"]):
+            return ("", "")
+        return (self.flags["pt_rot_cond"] or "", self.flags["pt_cond"] or "")
+
+    @property
+    def training_level(self) -> float:
+        return round(float(self.flags["ablation_level"] or 0), 6) if self.flags["ablation"] else 0.0
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        first = self.flags["seed"]
+        return tuple(self.flags["base_seeds"]) or tuple(range(first, first + self.flags["n_runs"]))
+
+    @property
+    def condition(self) -> tuple:
+        """What sets it apart from other jobs of its experiment, beside the seeds."""
+        model = self.flags["llm"] or self.flags["llama2_size"] or ""
+        asked = (self.flags["pt_rot_cond"], self.flags["pt_cond"]) if model else ()
+        return (*self.metalearned_on, self.training_level, model, *asked)
+
+    @property
+    def is_finetuned(self) -> bool:
+        return self.flags["n_blocks"] * self.flags["n_steps_per_block"] > 0
+
+    @cached_property
+    def progress(self) -> str:
+        """Where an unfinished job is."""
+        try:
+            found = json.loads((self.folder / "progress.json").read_text())
+            where = f"{found['phase']}, step {found['step']} of {found['n_steps']}"
+            return where + (f"; failed: {found['last_error']}" if found.get("last_error") else "")
+        except (OSError, ValueError, KeyError, TypeError):
+            return "not begun"
+
+    @cached_property
+    def command(self) -> str:
+        """A command that computes the same."""
+        flags = {f.name: f.default for f in dataclasses.fields(Config)} | presets.values(
+            self.execution.get("preset"), self.task, self.experiment, self.execution.get("recipe")
+        )
+        words = [f"--{name} {self.execution[name]}" for name in ("preset", "recipe") if self.execution.get(name)]
+        words += [f"--task {self.task}", f"--experiment {self.experiment}"]
+        derived = {"task", "experiment", "base_seeds", *(_inherited() if self.flags["load_model_from"] else ())}
+        for name, value in self.flags.items():
+            if name in derived or value == flags.get(name) or (name in flags and value is None):
+                continue
+            words.append(f"--{name}" if value is True else f"--no_{name}" if value is False else f"--{name} {value}")
+        return "python main.py " + " ".join(words)
+
+
+def _inherited() -> set[str]:
+    """The flags that a job takes over from the one whose weights it loads."""
+    return ({f.name for f in _fields(DATA, GRID, CATEGORY, PROMPT, MODEL)} | {"seed"}) - {"load_model_from", "base_seed"}
+
+
+def _fields(*groups: str) -> list[dataclasses.Field]:
+    return [f for f in dataclasses.fields(Config) if f.metadata["group"] in groups]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The jobs under a folder. `jobs` are the finished ones, in the order of their folders' names."""
+
+    root: Path
+    jobs: list[Job]
+    unfinished: list[Job]
+    _tables: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False)
+
+    def groups(self) -> list[tuple[str, str]]:
+        """Each size and task that there are finished jobs of; never mixed in a figure. The largest size first."""
+        order = ["paper", "paper, robust recipe", "laptop", "demo"]
+        there = {(job.size, job.task) for job in self.jobs}
+        return sorted(there, key=lambda g: (order.index(g[0]) if g[0] in order else len(order), g))
+
+    def select(self, size: str, task: str, *experiments: str) -> list[Job]:
+        """Finished jobs of a size and task; of these experiments, or of all."""
+        return [j for j in self.jobs if (j.size, j.task) == (size, task) and (not experiments or j.experiment in experiments)]
+
+    def table(self, name: str, jobs: Iterable[Job] | None = None) -> pd.DataFrame:
+        """A table of all finished jobs that have it, or of `jobs` alone. Raises tables.BadTable."""
+        if name not in self._tables:
+            self._tables[name] = self._read(name)
+        rows = self._tables[name]
+        if jobs is None:
+            return rows
+        wanted = np.isin(np.arange(len(self.jobs)), [self.jobs.index(job) for job in jobs])
+        return rows[wanted[rows.job.to_numpy()]]
+
+    def _read(self, name: str) -> pd.DataFrame:
+        parts = []
+        for number, job in enumerate(self.jobs):
+            if (job.experiment == "llm") != (name == "llm_accuracy"):
+                continue
+            rows = tables.read(job.folder, name)
+            _check_end(job, name, rows)
+            parts.append(rows.assign(job=np.int16(number), training_level=job.training_level))
+        if not parts:
+            return pd.DataFrame(columns=[*tables.COLUMNS[name], "job", "training_level", *OF_JOB])
+        rows = pd.concat(parts, ignore_index=True)
+        parts.clear()
+        of_job = pd.DataFrame(
+            [(j.size, j.task, j.experiment, *j.metalearned_on) for j in self.jobs], columns=OF_JOB, dtype="category"
+        )
+        place = rows.job.to_numpy()
+        for column in OF_JOB:
+            codes = of_job[column].cat.codes.to_numpy()[place]
+            rows[column] = pd.Categorical.from_codes(codes, dtype=of_job[column].dtype)
+        return rows
+
+
+def _check_end(job: Job, name: str, rows: pd.DataFrame) -> None:
+    """A finished job's table of finetuning reaches its last step. Raises tables.BadTable."""
+    expected = job.flags["n_blocks"] * job.flags["n_steps_per_block"]
+    if name != "finetune_accuracy" or not expected:
+        return
+    last = rows.step.max() if len(rows) else 0
+    if last != expected:
+        path = tables.find(job.folder, name)
+        raise tables.BadTable(f"{path}, line {len(rows) + 1}: ends at step {last} of {expected}; lines are missing")
+
+
+def load(root: Path) -> Sweep:
+    """All jobs under `root`. Tables are read when they are asked for.
+
+    Raises Unreadable if there is no such folder, for a job that is there twice, and for jobs whose flags differ in more than a
+    figure compares.
+    """
+    if not root.is_dir():
+        raise Unreadable(f"{root}: there is no such folder")
+    jobs = list(_jobs(root))
+    sweep = Sweep(root, [job for job in jobs if job.finished], [job for job in jobs if not job.finished])
+    _refuse_doubles(sweep.jobs)
+    _refuse_mixtures(sweep.jobs)
+    return sweep
+
+
+def _jobs(root: Path) -> Iterable[Job]:
+    for place, folders, files in os.walk(root):
+        folders[:] = sorted(f for f in folders if f not in ("checkpoints", SAMPLE) and ".old" not in f and not f.startswith("."))
+        if "config.json" not in files:
+            continue
+        path = Path(place) / "config.json"
+        try:
+            recorded = json.loads(path.read_text())
+            flags, execution = dict(recorded["flags"]), dict(recorded["execution"])
+            job = Job(
+                Path(place), {f.name: f.default for f in dataclasses.fields(Config)} | flags, execution, "summary.json" in files
+            )
+            _ = (job.size, job.condition, job.seeds)
+        except (OSError, ValueError, KeyError, TypeError):
+            raise Unreadable(f"{path}: is not the configuration of a job") from None
+        yield job
+
+
+def _refuse_doubles(jobs: list[Job]) -> None:
+    found: dict[tuple, Job] = {}
+    for job in jobs:
+        for seed in job.seeds:
+            key = (job.size, job.task, job.experiment, job.condition, seed)
+            if key in found:
+                what = " ".join(word for word in (job.experiment, *job.metalearned_on) if word)
+                raise Unreadable(
+                    f"seed {seed} of {what} is there twice: in {found[key].folder} and in {job.folder}; read one of them"
+                )
+            found[key] = job
+
+
+def _refuse_mixtures(jobs: list[Job]) -> None:
+    """Within a condition only seeds may differ; within a size and task, what the figures compare: experiment, what was
+    metalearned, the level of an ablation."""
+    seeds = {"seed", "n_runs", "base_seeds", "base_seed", "load_model_from", "max_members"}
+    levels = {"ablation_level"}
+    finetuning = {f.name for f in _fields(FINETUNING)} - {"with_iwl_only", "test_one_rot_cond", "congruent_only"}
+    task = {f.name for f in _fields(DATA, GRID, CATEGORY, PROMPT, MODEL)}
+    everything = {f.name for f in dataclasses.fields(Config)} - {f.name for f in _fields("execution")}
+    first: dict[tuple, Job] = {}
+    for job in jobs:
+        group = (job.size, job.task)
+        compared = [((*group, job.experiment, job.condition[:2], job.condition[3]), everything - seeds - levels)]
+        if job.experiment != "llm":
+            compared.append(((*group, "task"), task - seeds))
+        if job.experiment in ("icl_iwl", "iwl_only") and job.is_finetuned:
+            compared.append(((*group, "finetuning"), finetuning))
+        for key, names in compared:
+            other = first.setdefault(key, job)
+            differing = [name for name in sorted(names) if job.flags.get(name) != other.flags.get(name)]
+            if differing:
+                said = ", ".join(f"--{name} {other.flags.get(name)} and {job.flags.get(name)}" for name in differing)
+                raise Unreadable(f"{other.folder} and {job.folder} cannot be compared: they have {said}; read them apart")

@@ -1,0 +1,120 @@
+"""Folders of jobs that were never run: the tables that a sweep would leave, with made-up counts of the paper's pattern.
+
+For the report's benchmark and tests, which need more jobs than can be computed.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.tables import COLUMNS
+from command_line import parse
+from config import Config
+from streams import stream
+
+CHANCE = {"grid": 0.04, "category": 0.5}
+
+
+def write(flags: list[str]) -> Path:
+    """The folder of a finished job with these flags, below the working folder; returns it."""
+    config = parse(flags)
+    folder = Path(config.out_dir)
+    (folder / "checkpoints").mkdir(parents=True)
+    recorded = {"flags": config.defining_values(), "execution": config.execution_values(), "environment": {"synthetic": True}}
+    (folder / "config.json").write_text(json.dumps(recorded))
+    tables = _llm(config) if config.experiment == "llm" else _trained(config)
+    for name, rows in tables.items():
+        rows[list(COLUMNS[name])].to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
+    for seed in config.seeds:
+        (folder / "checkpoints" / f"best_seed{seed}.safetensors").touch()
+    (folder / "summary.json").write_text("{}")
+    return folder
+
+
+def _trained(config: Config) -> dict[str, pd.DataFrame]:
+    rng = stream("synthetic", str(config.out_dir))
+    tests, losses = [], []
+    for seed, condition in product(config.seeds, _conditions(config)):
+        tests.append(_tests(config, seed, condition, rng))
+        losses.append(_losses(config, seed, condition, rng))
+    return {"finetune_accuracy": pd.concat(tests), "finetune_loss": pd.concat(losses), **_metalearning(config, rng)}
+
+
+def _conditions(config: Config) -> list[tuple[str, str, str, str]]:
+    contexts = ("blocked", "interleaved") + (("aligned", "misaligned") if config.task == "grid" else ())
+    rotations = (config.pt_rot_cond,) if config.test_one_rot_cond else ("unrotated", "rotated")
+    inits = (config.init, "random") if config.with_iwl_only and config.init != "random" else (config.init,)
+    pairs = product(contexts, ("blocked", "interleaved"))
+    return [(i, r, *p) for i, r, p in product(inits, rotations, pairs) if p[0] == p[1] or not config.congruent_only]
+
+
+def _steps(config: Config, every: int) -> np.ndarray:
+    in_block = sorted({*range(every, config.n_steps_per_block + 1, every), config.n_steps_per_block})
+    return np.concatenate([[0], *(np.array(in_block) + block * config.n_steps_per_block for block in range(config.n_blocks))])
+
+
+def _grid(config: Config, seed: int, condition: tuple[str, str, str, str], steps: np.ndarray, **inner: list) -> pd.DataFrame:
+    """All combinations of episode, step and `inner`, with the columns that say what they are of."""
+    names = ["episode", "step", *inner]
+    rows = pd.MultiIndex.from_product([range(config.n_test), steps, *inner.values()], names=names).to_frame(index=False)
+    init, rotation, context, step_curriculum = condition
+    rows = rows.assign(seed=seed, init=init, rotation=rotation, context_curriculum=context, step_curriculum=step_curriculum)
+    block = (rows.step - 1) // config.n_steps_per_block
+    names = np.array(["A", "B"])[block.to_numpy() % 2] if step_curriculum == "blocked" else "all"
+    rows["trained_group"] = np.where(rows.step > 0, names, "")
+    rows["block"] = block.where(rows.step > 0).astype("Int64")
+    return rows
+
+
+def _tests(config: Config, seed: int, condition: tuple[str, str, str, str], rng: np.random.Generator) -> pd.DataFrame:
+    init, rotation, context, _ = condition
+    levels, subsets = list(config.test_levels), ["study_A", "study_B", "novel"]
+    rows = _grid(config, seed, condition, _steps(config, config.finetune_test_every), test_level=levels, subset=subsets)
+    sizes = {"study_A": 5, "study_B": 4, "novel": 16} if config.task == "grid" else {"study_A": 16, "study_B": 16, "novel": 32}
+    rows["n_queries"] = rows.subset.map(sizes) * np.where(rows.test_level > 0, config.test_repeats, 1)
+    highest = max(levels[-1], 1e-9)
+    in_context = init != "random" and rotation == "unrotated"
+    skill = (0.99 if context in ("blocked", "aligned") else 0.5) if in_context else 0.0
+    skill = skill * (1 - rows.test_level / highest)
+    trained = rows.trained_group.isin(["all", ""]) | (rows.subset == "study_" + rows.trained_group)
+    reach = 1 if not config.ablation else 0.3 + 0.7 * (config.ablation_level or 0) / highest
+    weights = np.where(trained & (rows.subset != "novel") & (rows.step > 0), reach * (1 - np.exp(-rows.step / 300.0)), 0.0)
+    p = np.maximum(skill, weights)
+    rows["n_correct"] = rng.binomial(rows.n_queries, np.clip(p, CHANCE[config.task] * (init != "random"), 1))
+    return rows
+
+
+def _losses(config: Config, seed: int, condition: tuple[str, str, str, str], rng: np.random.Generator) -> pd.DataFrame:
+    rows = _grid(config, seed, condition, _steps(config, 10)[1:])
+    rows["loss"] = np.exp(-rows.step / 400.0) * rng.uniform(0.8, 1.2, len(rows))
+    return rows
+
+
+def _metalearning(config: Config, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
+    last = config.test_every * 30 * bool(config.n_epochs)
+    steps = range(0, last + 1, config.test_every)
+    rows = pd.MultiIndex.from_product([config.seeds, steps, ["study_A", "study_B", "novel"]], names=["seed", "step", "subset"])
+    rows = rows.to_frame(index=False).assign(epoch=0, n_queries=1000, loss=1.0)
+    climb = 1 / (1 + np.exp(-(rows.step - (0.3 + 0.05 * (rows.seed % 5)) * last) / max(1, 0.05 * last)))
+    rows["n_correct"] = rng.binomial(1000, CHANCE[config.task] + (0.99 - CHANCE[config.task]) * (climb if config.n_epochs else 0))
+    rows["is_best"] = (rows.step == last).astype(int)
+    return {"pretrain_accuracy": rows, "pretrain_loss": rows}
+
+
+def _llm(config: Config) -> dict[str, pd.DataFrame]:
+    rng = stream("synthetic", str(config.out_dir))
+    rotations = [config.pt_rot_cond] if config.pt_rot_cond else ["unrotated", "rotated"]
+    curricula = [config.pt_cond] if config.pt_cond else ["blocked", "interleaved", "aligned", "misaligned"]
+    names = ["rotation", "context_curriculum", "episode", "scoring"]
+    rows = pd.MultiIndex.from_product([rotations, curricula, range(config.n_val), list(config.scorings)], names=names)
+    rows = rows.to_frame(index=False).assign(model=config.model_label, subset="novel", n_queries=16)
+    p = rows.context_curriculum.map({"blocked": 0.9, "interleaved": 0.8, "aligned": 0.95, "misaligned": 0.7})
+    p = p * np.where(rows.rotation == "rotated", 0.25, 1)
+    for name in ("n_correct", "n_first", "n_second"):
+        rows[name] = rng.binomial(16, p)
+    return {"llm_accuracy": rows}
