@@ -78,13 +78,14 @@ _PUBLISHED = {
     "adam_beta2": 0.999,
     "init_scale": 0.02,
     "weight_init": "normal",
+    "lr_schedule": "constant",
 }
 _ROBUST = {"pretrain_lr": 3e-3, "warmup_steps": 100, "adam_beta2": 0.98, "init_scale": 0.1}
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     "published": {"grid": {**_PUBLISHED, "pretrain_lr": 1e-3}, "category": {**_PUBLISHED, "pretrain_lr": 1e-4}},
     "robust": {
         "grid": {**_ROBUST, "queries_per_episode": 5, "pretrain_bs": 1280, "weight_init": "matching"},
-        "category": {**_ROBUST, "queries_per_episode": 4, "pretrain_bs": 1024, "weight_init": "normal"},
+        "category": {**_ROBUST, "queries_per_episode": 4, "pretrain_bs": 1024, "lr_schedule": "linear"},
     },
 }
 DEFAULT_RECIPE = {"demo": "robust", "laptop": "robust"}

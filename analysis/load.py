@@ -229,14 +229,14 @@ def _refuse_mixtures(jobs: list[Job]) -> None:
     """Within a condition only seeds may differ; within a size and task, what the figures compare: experiment, what was
     metalearned, the level of an ablation."""
     seeds = {"seed", "n_runs", "base_seeds", "base_seed", "load_model_from", "max_members"}
-    levels = {"ablation_level"}
+    by_condition = {"ablation_level", "pt_rot_cond", "pt_cond"}
     finetuning = {f.name for f in _fields(FINETUNING)} - {"with_iwl_only", "test_one_rot_cond", "congruent_only"}
     task = {f.name for f in _fields(DATA, GRID, CATEGORY, PROMPT, MODEL)}
     everything = {f.name for f in dataclasses.fields(Config)} - {f.name for f in _fields("execution")}
     first: dict[tuple, Job] = {}
     for job in jobs:
         group = (job.size, job.task)
-        compared = [((*group, job.experiment, job.condition[:2], job.condition[3]), everything - seeds - levels)]
+        compared = [((*group, job.experiment, job.condition[:2], job.condition[3]), everything - seeds - by_condition)]
         if job.experiment != "llm":
             compared.append(((*group, "task"), task - seeds))
         if job.experiment in ("icl_iwl", "iwl_only") and job.is_finetuned:
