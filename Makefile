@@ -2,10 +2,20 @@
 PYTHON ?= python3
 RUN = .venv/bin/python
 
-.PHONY: demo test test-slurm test-kill lint requirements
+.PHONY: demo report notebooks notebooks-in-place test test-slurm test-kill lint requirements
 
 demo: .venv/installed  ## the effect in a few minutes: results/demo/
 	$(RUN) main.py
+
+report: .venv/installed  ## the paper's figures and tables from the samples: report/index.html
+	$(RUN) -m analysis.report results/sample
+
+notebooks: .venv/installed  ## run all notebooks on the samples, and leave those that are committed as they are
+	@folder=$$(mktemp -d); $(RUN) -m jupyter nbconvert --log-level WARN --to notebook --execute --output-dir $$folder notebooks/*.ipynb; \
+	status=$$?; rm -r $$folder; exit $$status
+
+notebooks-in-place: .venv/installed  ## run them and keep what they show
+	$(RUN) -m jupyter nbconvert --log-level WARN --to notebook --execute --inplace notebooks/*.ipynb
 
 test: .venv/installed  ## the whole test suite
 	$(RUN) -m pytest

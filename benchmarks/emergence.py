@@ -2,7 +2,7 @@
 
 python benchmarks/emergence.py ROW ...       metalearn these rows (--seeds 0 1 2), one after the other, and write the table anew
 python benchmarks/emergence.py --list        the rows and their commands
-python benchmarks/emergence.py --write       write the table anew from docs/emergence.csv and results/emergence/
+python benchmarks/emergence.py --write       write the table anew from docs/emergence.csv and benchmarks/runs/
 
 Every row is a laptop job without finetuning, with the flags that it names. The times are CPU time on one thread, which a busy
 machine does not change much.
@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 from analysis import style, tables  # noqa: E402
 from analysis.summary import read_flags  # noqa: E402
 
-RESULTS, TABLE, PAGE = ROOT / "results/emergence", ROOT / "docs/emergence.csv", ROOT / "docs/emergence.md"
+RESULTS, TABLE, PAGE = ROOT / "benchmarks/runs", ROOT / "docs/emergence.csv", ROOT / "docs/emergence.md"
 LEFT_CHANCE = {"grid": 0.10, "category": 0.60}  # chance is .04 and .5; five standard errors above, and more
 COMMON = "--n_blocks 0 --no_with_iwl_only --threads 1"
 
@@ -62,7 +62,7 @@ ROWS = {
 
 def command(row: str, seed: int) -> list[str]:
     task, flags = ROWS[row]
-    words = f"main.py --preset laptop --task {task} {flags} {COMMON} --seed {seed} --out_dir results/emergence/{row}/seed_{seed}"
+    words = f"main.py --preset laptop --task {task} {flags} {COMMON} --seed {seed} --out_dir benchmarks/runs/{row}/seed_{seed}"
     return words.split()
 
 
@@ -100,7 +100,7 @@ def measure(row: str, folder: Path) -> dict:
 
 
 def gather() -> pd.DataFrame:
-    """The table as it was, with what stands in results/emergence/ instead where there is that."""
+    """The table as it was, with what stands in benchmarks/runs/ instead where there is that."""
     lines = [] if not TABLE.exists() else pd.read_csv(TABLE).to_dict("records")
     known = {(line["row"], line["seed"]): line for line in lines}
     for row in ROWS:

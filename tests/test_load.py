@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from analysis import sample
 from analysis.load import Unreadable, load
 from analysis.tables import BadTable
 from benchmarks.synthetic import write
+from runs.records import TABLES
 
 SMALL = "--preset demo --n_test 2 --n_steps_per_block 40"
 
@@ -129,6 +131,25 @@ def test_what_is_moved_aside_or_a_sample_is_passed_over(here):
         shutil.copytree(folder, name)
     assert [j.folder for j in load(here).jobs] == [folder]
     assert len(load(here / "sample").jobs) == 1
+
+
+def test_a_copy_to_hand_on_reads_the_same(here, capsys):
+    folder = job("--seed 1")
+    job("--task grid")
+    assert sample.main(["results", "results/sample"]) == 0
+    assert "MB in results/sample" in capsys.readouterr().out
+    copied = load(here / "sample")
+    ours = load(here)
+    for name in ("finetune_accuracy", "finetune_loss", "pretrain_accuracy"):
+        assert copied.table(name).equals(ours.table(name))
+    assert [j.command for j in copied.jobs] == [j.command for j in ours.jobs]
+    there = {path.name for path in (here / "sample" / folder.relative_to(here)).iterdir()}
+    assert there == {"config.json", "summary.json", *(f"{name}.csv.gz" for name in TABLES)}
+    before = {path: path.read_bytes() for path in (here / "sample").rglob("*.gz")}
+    assert sample.main(["results", "results/sample"]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert sample.main(["results", "results/second"]) == 0
+    assert [(here / "second" / path.relative_to(here / "sample")).read_bytes() for path in before] == list(before.values())
 
 
 def test_a_config_that_is_not_of_a_job_is_named(here):
