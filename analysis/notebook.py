@@ -67,5 +67,3 @@ def picture(path: Path) -> Image:
     content = io.BytesIO()
     small.quantize(COLORS).save(content, "PNG", optimize=True)
     return Image(content.getvalue())
-
-
