@@ -18,7 +18,7 @@ def summarise(folder: Path) -> list[dict[str, Any]]:
     """Accuracies, 0 to 1, of the table in a job's folder: a row a scoring × subset (novel; study, if it was asked for) ×
     condition: of the whole answer, and of its first and second coordinate alone."""
     rows = tables.read(folder, "llm_accuracy")
-    rows["subset"] = rows.subset.where(rows.subset == "novel", "study")
+    rows["subset"] = rows.subset.astype(str).where(rows.subset == "novel", "study")
     sums = rows.groupby(KEY, sort=False)[["n_correct", "n_first", "n_second", "n_queries"]].sum()
     return [
         {
