@@ -240,8 +240,10 @@ def _default_base(preset: str | None, passed: dict[str, Any]) -> str:
     folder = str(Path(resolve(flags).out_dir).parent)  # of all seeds, however many share a job
     if not Path(folder).exists():
         command = " ".join(f"--{name} {value}" for name, value in flags.items())
-        if (preset, task) == ("demo", "category"):  # in so few updates it is only learned after blocked contexts
-            command += " --load_model_from results/demo --n_epochs 2 --n_blocks 0"
+        if preset in ("demo", "laptop"):  # in so few updates they are only learned after blocked contexts
+            blocked = resolve({**flags, "pt_cond": "blocked"}).out_dir
+            blocked = "results/demo" if (preset, task) == ("demo", "category") else str(Path(blocked).parent)
+            command += f" --load_model_from {blocked} --n_epochs 2 --n_blocks 0"
         script = f"scripts/{'cat' if task == 'category' else task}_iwl_icl.sh"
         raise BadInput("load_model_from", "", f"unset, and {folder} is not there; {script} makes it, or: python main.py {command}")
     return folder
