@@ -21,16 +21,16 @@ def metalearned(rows: pd.DataFrame, rotation: str = "unrotated", curriculum: str
 
 
 def iwl_only(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the models that were not metalearned: of the experiment `iwl_only`, and for the seeds that it lacks, of the
-    random models that jobs finetune beside metalearned ones (they are the same whatever was metalearned)."""
+    """Rows of the models that were not metalearned: of the experiment `iwl_only`, and for the seeds and conditions that it
+    lacks, of the random models that jobs finetune beside metalearned ones (they are the same whatever was metalearned)."""
     random = rows[(rows.init == "random") & rows.experiment.isin(["iwl_only", "icl_iwl"])]
     if "test_level" in random:
         random = random[random.test_level == 0.0]
-    source = random[["seed", "experiment", "job"]].drop_duplicates()
+    by = ["seed", *CONDITION]
+    source = random.loc[random.step > 0, [*by, "experiment", "job"]].drop_duplicates()  # jobs that finetune
     source["is_beside"] = source.experiment != "iwl_only"
-    first = source.sort_values(["is_beside", "job"]).drop_duplicates("seed")
-    chosen = pd.MultiIndex.from_frame(first[["seed", "job"]])
-    return random[pd.MultiIndex.from_frame(random[["seed", "job"]]).isin(chosen)]
+    first = source.sort_values(["is_beside", "job"]).drop_duplicates(by)
+    return random.merge(first[[*by, "job"]], on=[*by, "job"])
 
 
 def few_shot(rows: pd.DataFrame) -> pd.DataFrame:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import typing
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,10 @@ import pandas as pd
 
 import presets
 from analysis import tables
-from config import CATEGORY, DATA, FINETUNING, GRID, MODEL, PROMPT, Config
+from config import CATEGORY, DATA, DERIVED, EXECUTION, FINETUNING, GRID, MODEL, PROMPT, Config
 
 SAMPLE = "sample"  # results/sample is read only when it is asked for: it may hold what the reader's own jobs hold as well
+CHANGED = "changed"  # in a size's name: the task or the model is not the preset's
 OF_JOB = ("size", "task", "experiment", "pt_rotation", "pt_curriculum")
 
 
@@ -40,12 +43,22 @@ class Job:
     execution: dict[str, Any]
     finished: bool
 
-    @property
+    @cached_property
     def size(self) -> str:
-        """The preset, and the recipe if it is not the preset's."""
+        """The preset; the recipe if it is not the preset's; and whether flags have changed the task or the model."""
         preset, recipe = self.execution.get("preset") or "no preset", self.execution.get("recipe")
-        usual = presets.DEFAULT_RECIPE.get(preset, "published")
-        return preset if recipe in (None, usual) else f"{preset}, {recipe} recipe"
+        words = [preset] if recipe in (None, presets.DEFAULT_RECIPE.get(preset, "published")) else [preset, f"{recipe} recipe"]
+        free = {"task", "load_model_from", "base_seed", "n_train", "n_val", "n_test", "max_len"}
+        of_task = {f.name for f in _fields(DATA, GRID, CATEGORY, PROMPT, MODEL)} - free
+        usual = self._preset_values
+        changed = [name for name in of_task if self.flags[name] != usual[name]]
+        return ", ".join(words + ([CHANGED] if changed and self.experiment != "llm" else []))
+
+    @property
+    def _preset_values(self) -> dict[str, Any]:
+        """What the flags would be if none had been passed but preset, recipe, task and experiment."""
+        names = (self.execution.get("preset"), self.task, self.experiment, self.execution.get("recipe"))
+        return {f.name: f.default for f in dataclasses.fields(Config)} | presets.values(*names)
 
     @property
     def task(self) -> str:
@@ -72,11 +85,15 @@ class Job:
         return tuple(self.flags["base_seeds"]) or tuple(range(first, first + self.flags["n_runs"]))
 
     @property
-    def condition(self) -> tuple:
-        """What sets it apart from other jobs of its experiment, beside the seeds."""
-        model = self.flags["llm"] or self.flags["llama2_size"] or ""
-        asked = (self.flags["pt_rot_cond"], self.flags["pt_cond"]) if model else ()
-        return (*self.metalearned_on, self.training_level, model, *asked)
+    def conditions(self) -> list[tuple]:
+        """What sets it apart from other jobs of its experiment, beside the seeds. A language model's job may have several."""
+        if self.experiment == "llm":
+            model = self.flags["llm"] or self.flags["llama2_size"]
+            asked = (self.flags["pt_rot_cond"], self.flags["pt_cond"])
+            every = (tables.ROTATIONS, tables.CURRICULA)
+            return [(model, *c) for c in product(*([one] if one else all_ for one, all_ in zip(asked, every, strict=True)))]
+        tested = self.flags["pt_rot_cond"] if self.flags["test_one_rot_cond"] else ""
+        return [(*self.metalearned_on, self.training_level, tested)]
 
     @property
     def is_finetuned(self) -> bool:
@@ -95,9 +112,7 @@ class Job:
     @cached_property
     def command(self) -> str:
         """A command that computes the same."""
-        flags = {f.name: f.default for f in dataclasses.fields(Config)} | presets.values(
-            self.execution.get("preset"), self.task, self.experiment, self.execution.get("recipe")
-        )
+        flags = self._preset_values
         words = [f"--{name} {self.execution[name]}" for name in ("preset", "recipe") if self.execution.get(name)]
         words += [f"--task {self.task}", f"--experiment {self.experiment}"]
         derived = {"task", "experiment", "base_seeds", *(_inherited() if self.flags["load_model_from"] else ())}
@@ -115,6 +130,9 @@ def _inherited() -> set[str]:
 
 def _fields(*groups: str) -> list[dataclasses.Field]:
     return [f for f in dataclasses.fields(Config) if f.metadata["group"] in groups]
+
+
+_KINDS = typing.get_type_hints(Config)
 
 
 @dataclass(frozen=True)
@@ -152,7 +170,7 @@ class Sweep:
             if (job.experiment == "llm") != (name == "llm_accuracy"):
                 continue
             rows = tables.read(job.folder, name)
-            _check_end(job, name, rows)
+            _check_whole(job, name, rows)
             parts.append(rows.assign(job=np.int16(number), training_level=job.training_level))
         if not parts:
             return pd.DataFrame(columns=[*tables.COLUMNS[name], "job", "training_level", *OF_JOB])
@@ -168,15 +186,36 @@ class Sweep:
         return rows
 
 
-def _check_end(job: Job, name: str, rows: pd.DataFrame) -> None:
-    """A finished job's table of finetuning reaches its last step. Raises tables.BadTable."""
-    expected = job.flags["n_blocks"] * job.flags["n_steps_per_block"]
-    if name != "finetune_accuracy" or not expected:
+def _check_whole(job: Job, name: str, rows: pd.DataFrame) -> None:
+    """A finished job's table has all of its seeds, each condition and episode as often as the others, and reaches the last step.
+
+    Raises tables.BadTable.
+    """
+    if job.experiment == "llm":
         return
-    last = rows.step.max() if len(rows) else 0
-    if last != expected:
-        path = tables.find(job.folder, name)
-        raise tables.BadTable(f"{path}, line {len(rows) + 1}: ends at step {last} of {expected}; lines are missing")
+    path = tables.find(job.folder, name)
+    there, expected = set(rows.seed.unique()), set(job.seeds)
+    steps = job.flags["n_blocks"] * job.flags["n_steps_per_block"]
+    if name.startswith("finetune") and (steps or len(rows)):
+        last = rows.step.max() if len(rows) else 0
+        if last != steps:
+            raise tables.BadTable(f"{path}, line {len(rows) + 1}: ends at step {last} of {steps}; lines are missing")
+        unit = ["seed", "init", "rotation", "context_curriculum", "step_curriculum", "episode"]
+        found = rows.groupby(unit).size()
+        tested = [column for column in ("step", "test_level", "subset") if column in rows]
+        wanted = int(np.prod([rows[column].nunique() for column in tested]))
+        per_seed = found.groupby("seed").size()
+        if (found != wanted).any():
+            where, n = found.index[(found != wanted).argmax()], int(found[found != wanted].iloc[0])
+            line = int(np.flatnonzero((rows[unit].astype(str) == [str(word) for word in where]).all(axis=1))[0]) + 2
+            raise tables.BadTable(f"{path}, line {line}: the episode that begins there has {n} lines instead of {wanted}")
+        if per_seed.nunique() > 1:
+            raise tables.BadTable(
+                f"{path}, line {len(rows) + 1}: seed {per_seed.idxmin()} has fewer episodes than seed {per_seed.idxmax()}"
+            )
+    if there != expected and (len(rows) or (name.startswith("finetune") and steps)):
+        missing = ", ".join(map(str, sorted(there ^ expected)))
+        raise tables.BadTable(f"{path}, line {len(rows) + 1}: is not of the job's seeds; too many or missing: {missing}")
 
 
 def load(root: Path) -> Sweep:
@@ -206,19 +245,29 @@ def _jobs(root: Path) -> Iterable[Job]:
             job = Job(
                 Path(place), {f.name: f.default for f in dataclasses.fields(Config)} | flags, execution, "summary.json" in files
             )
-            _ = (job.size, job.condition, job.seeds)
         except (OSError, ValueError, KeyError, TypeError):
             raise Unreadable(f"{path}: is not the configuration of a job") from None
+        for f in dataclasses.fields(Config):
+            if f.metadata["group"] not in (EXECUTION, DERIVED) and not _is_sound(job.flags[f.name], f):
+                raise Unreadable(f"{path}: is not the configuration of a job: {f.name} is {job.flags[f.name]!r}")
         yield job
+
+
+def _is_sound(value: Any, f: dataclasses.Field) -> bool:
+    """Whether a flag can have this value."""
+    kind = _KINDS[f.name]
+    allowed = kind | int if isinstance(1.0, kind) else kind
+    of_kind = isinstance(value, allowed) and (not isinstance(value, bool) or kind is bool)
+    return of_kind and (value is None or not f.metadata["choices"] or value in f.metadata["choices"])
 
 
 def _refuse_doubles(jobs: list[Job]) -> None:
     found: dict[tuple, Job] = {}
     for job in jobs:
-        for seed in job.seeds:
-            key = (job.size, job.task, job.experiment, job.condition, seed)
+        for condition, seed in product(job.conditions, job.seeds):
+            key = (job.size, job.task, job.experiment, condition, seed)
             if key in found:
-                what = " ".join(word for word in (job.experiment, *job.metalearned_on) if word)
+                what = " ".join(word for word in (job.experiment, *condition) if word and isinstance(word, str))
                 raise Unreadable(
                     f"seed {seed} of {what} is there twice: in {found[key].folder} and in {job.folder}; read one of them"
                 )
@@ -232,11 +281,14 @@ def _refuse_mixtures(jobs: list[Job]) -> None:
     by_condition = {"ablation_level", "pt_rot_cond", "pt_cond"}
     finetuning = {f.name for f in _fields(FINETUNING)} - {"with_iwl_only", "test_one_rot_cond", "congruent_only"}
     task = {f.name for f in _fields(DATA, GRID, CATEGORY, PROMPT, MODEL)}
-    everything = {f.name for f in dataclasses.fields(Config)} - {f.name for f in _fields("execution")}
+    everything = {f.name for f in dataclasses.fields(Config)} - {f.name for f in _fields(EXECUTION)}
     first: dict[tuple, Job] = {}
     for job in jobs:
         group = (job.size, job.task)
-        compared = [((*group, job.experiment, job.condition[:2], job.condition[3]), everything - seeds - by_condition)]
+        own = everything - seeds - by_condition
+        if job.experiment in presets.TRADE_OFFS:
+            own |= {"load_model_from"}  # its levels start from one base
+        compared = [((*group, job.experiment, job.metalearned_on, job.conditions[0][0]), own)]
         if job.experiment != "llm":
             compared.append(((*group, "task"), task - seeds))
         if job.experiment in ("icl_iwl", "iwl_only") and job.is_finetuned:

@@ -53,9 +53,13 @@ def build(sweep: Sweep, out: Path) -> Report:
 
 
 def write(report: Report, out: Path) -> Path:
-    """Write tables and the page; returns the page."""
+    """Write tables and the page; returns the page. Pictures and tables that an earlier report left here and this one lacks are
+    removed."""
     folder = out / "tables"
     folder.mkdir(parents=True, exist_ok=True)
+    drawn = {section.picture.name for section in report.sections}
+    for path in (*folder.glob("*.csv"), *folder.glob("*.md"), *(p for p in (out / "figures").glob("*") if p.stem not in drawn)):
+        path.unlink()
     _write_table(report.claims, folder / "claims")
     for section in report.sections:
         for title, table in section.tables.items():

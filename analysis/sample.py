@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from analysis.load import Unreadable, load
-from analysis.tables import COLUMNS
+from analysis.tables import COLUMNS, find
 
 
 def copy(results: Path, folder: Path) -> int:
@@ -29,8 +29,10 @@ def copy(results: Path, folder: Path) -> int:
         (target / "config.json").write_text(json.dumps(recorded, indent=1) + "\n")
         (target / "summary.json").write_bytes((job.folder / "summary.json").read_bytes())
         for name in COLUMNS:
-            if (path := job.folder / f"{name}.csv").exists():
-                (target / f"{name}.csv.gz").write_bytes(gzip.compress(path.read_bytes(), 9, mtime=0))
+            if (path := find(job.folder, name)).exists():
+                content = path.read_bytes()
+                content = gzip.decompress(content) if path.suffix == ".gz" else content
+                (target / f"{name}.csv.gz").write_bytes(gzip.compress(content, 9, mtime=0))
         written += sum(path.stat().st_size for path in target.iterdir())
     return written
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import captions, derive, inference, published, tradeoff
-from analysis.load import Job, Sweep
+from analysis.load import CHANGED, Job, Sweep
 from analysis.plots import context_step, emergence, few_shot, language_models, main_figure
 from analysis.plots import tradeoff as tradeoff_plot
 from analysis.summary import chance
@@ -51,12 +51,24 @@ class Group:
         return self.sweep.table(table, jobs)
 
     def metalearned(self, rotation: str, curriculum: str) -> list[Job]:
-        """Finetuned jobs of this metalearning condition."""
-        return [j for j in self.jobs("icl_iwl") if j.metalearned_on == (rotation, curriculum) and j.is_finetuned]
+        """The jobs of this metalearning condition; some may not have been finetuned."""
+        return [j for j in self.jobs("icl_iwl") if j.metalearned_on == (rotation, curriculum)]
 
     def not_metalearned(self) -> list[Job]:
-        """The jobs that have models without metalearning."""
-        return [j for j in self.jobs("iwl_only", "icl_iwl") if j.experiment == "iwl_only" or j.flags["with_iwl_only"]]
+        """The jobs that finetune models without metalearning."""
+        jobs = [j for j in self.jobs("iwl_only", "icl_iwl") if j.is_finetuned]
+        return [j for j in jobs if j.experiment == "iwl_only" or j.flags["with_iwl_only"]]
+
+    @property
+    def has_published(self) -> bool:
+        """Whether the task is one of those that numbers are published for."""
+        return not self.size.endswith(CHANGED)
+
+    def published(self, model: str, measure: str) -> dict[tuple[str, str], float]:
+        return published.find(self.task, model, measure) if self.has_published else {}
+
+    def published_trade_off(self, ablation: str, retention_level: float) -> tuple[dict[float, float], dict[float, float]]:
+        return published.trade_off(self.task, ablation, retention_level) if self.has_published else ({}, {})
 
     @property
     def chance(self) -> float:
@@ -80,13 +92,12 @@ def in_context(group: Group, rotation: str = "unrotated", curriculum: str = "blo
     losses = group.rows(jobs, "finetune_loss")
     losses = losses[(losses.init != "random") & losses.seed.isin(kept.seed.unique())]
     is_published = (rotation, curriculum) == ("unrotated", "blocked")
-    shown = [published.find(group.task, "icl", measure) if is_published else {} for measure in ("few_shot", "after")]
+    shown = [group.published("icl", measure) if is_published else {} for measure in ("few_shot", "after")]
     name = f"main_icl_iwl_{rotation}_{curriculum}"
     picture = group.picture(name)
     title = f"ICL + IWL, metalearned on {rotation}, {curriculum} · {group.title}"
     main_figure.draw(main_figure.Data(kept, losses, group.chance, *shown), title, picture)
     first, last = derive.congruent(derive.few_shot_by_steps(kept)), derive.congruent(derive.after_training(kept))
-    both = derive.composite(kept)
     by = ["rotation", "curriculum"]
     tables = {"Few-shot accuracy on novel items": inference.means(first, by)}
     if len(last):
@@ -95,10 +106,11 @@ def in_context(group: Group, rotation: str = "unrotated", curriculum: str = "blo
     tables["Tests, ICL only (few-shot)"] = inference.model_tests(first)
     tables["Effects, ICL only (few-shot)"] = inference.effect_sizes(first)
     if len(last):
+        both = derive.composite(kept)
         tables["Tests, ICL + IWL (rule-like few-shot, rotated after training)"] = inference.model_tests(both)
         tables["Effects, ICL + IWL"] = inference.effect_sizes(both)
         tables["Forgetting at each switch of block"] = _forgetting(kept)
-        caption = captions.IN_CONTEXT + captions.INTERVALS + (captions.PUBLISHED if is_published else "")
+    caption = captions.IN_CONTEXT + captions.notes(kept.seed.nunique(), bool(shown[0]))
     return Section(name, title, caption, jobs, picture, tables, notes)
 
 
@@ -109,7 +121,7 @@ def in_weights(group: Group) -> Section | None:
         return None
     rows, losses = derive.iwl_only(group.rows(jobs)), derive.iwl_only(group.rows(jobs, "finetune_loss"))
     picture = group.picture("main_iwl_only")
-    shown = published.find(group.task, "iwl", "after")
+    shown = group.published("iwl", "after")
     title = f"IWL only · {group.title}"
     main_figure.draw(main_figure.Data(rows, losses, group.chance, {}, shown), title, picture)
     last = derive.congruent(derive.after_training(rows))
@@ -121,7 +133,9 @@ def in_weights(group: Group) -> Section | None:
         "Effects": inference.effect_sizes(last),
         "Forgetting at each switch of block": _forgetting(rows),
     }
-    return Section("main_iwl_only", title, captions.IN_WEIGHTS + captions.INTERVALS + captions.PUBLISHED, jobs, picture, tables, [])
+    return Section(
+        "main_iwl_only", title, captions.IN_WEIGHTS + captions.notes(rows.seed.nunique(), bool(shown)), jobs, picture, tables, []
+    )
 
 
 def trade_off(group: Group, experiment: str) -> Section | None:
@@ -133,7 +147,7 @@ def trade_off(group: Group, experiment: str) -> Section | None:
         group.rows(jobs), group.rows(jobs, "finetune_loss"), group.task, jobs[0].flags["ablation"], group.chance
     )
     picture, ablation = group.picture(experiment), ABLATIONS[experiment]
-    tradeoff_plot.draw(found, picture, _published_trade_off(group.task, ablation), f" · {group.size}")
+    tradeoff_plot.draw(found, picture, group.published_trade_off(ablation, found.retention_level), f" · {group.size}")
     tables = {}
     for name, level in (("generalisation", "test_level"), ("retention", "training_level")):
         means = tradeoff.mean_and_interval(getattr(found, name), [level])
@@ -142,9 +156,14 @@ def trade_off(group: Group, experiment: str) -> Section | None:
         tables[f"{name.capitalize()} (Spearman's rank correlation with the level {rank:.2f})"] = means.assign(
             low=low, high=high
         ).drop(columns="half")
-        notes = [f"Levels trained at: {', '.join(f'{level:g}' for level in sorted(levels))}."]
+        of_paper = group.published_trade_off(ablation, found.retention_level)
+    caption = captions.TRADE_OFF.format(units=found.units, base=jobs[0].flags["load_model_from"])
+    caption += captions.PUBLISHED if of_paper[0] else ""
+    if of_paper[0] and not of_paper[1]:
+        caption += f" Published retention is tested at another level ({published.RETENTION_LEVEL[group.task, ablation]:g})."
+    notes = [f"Levels trained at: {', '.join(f'{level:g}' for level in sorted(levels))}."]
     title = f"Trade-off, {experiment.removeprefix('tradeoff_')} · {group.title}"
-    return Section(experiment, title, captions.TRADE_OFF.format(units=found.units), jobs, picture, tables, notes)
+    return Section(experiment, title, caption, jobs, picture, tables, notes)
 
 
 def all_contexts(group: Group) -> Section | None:
@@ -154,7 +173,7 @@ def all_contexts(group: Group) -> Section | None:
         return None
     kept, notes = _meeting(rows, "unrotated")
     picture, title = group.picture("few_shot_contexts"), f"Few-shot, all context curricula · {group.title}"
-    few_shot.draw(kept, group.chance, published.find(group.task, "icl", "few_shot"), title, picture)
+    few_shot.draw(kept, group.chance, group.published("icl", "few_shot"), title, picture)
     first = derive.few_shot(kept).astype({"rotation": str, "context_curriculum": str})
     tables = {
         "Few-shot accuracy on novel items": inference.means(first, ["rotation", "context_curriculum"]),
@@ -162,13 +181,19 @@ def all_contexts(group: Group) -> Section | None:
         "Effects": inference.effect_sizes(first, "context_curriculum"),
     }
     return Section(
-        "few_shot_contexts", title, captions.CONTEXTS + captions.INTERVALS + captions.PUBLISHED, jobs, picture, tables, notes
+        "few_shot_contexts",
+        title,
+        captions.CONTEXTS + captions.notes(kept.seed.nunique(), group.has_published),
+        jobs,
+        picture,
+        tables,
+        notes,
     )
 
 
 def context_against_steps(group: Group) -> Section | None:
     """ICL + IWL, and IWL only if it is there: all pairs of context and step curriculum."""
-    jobs = [j for j in group.metalearned("unrotated", "blocked") if not j.flags["congruent_only"]]
+    jobs = [j for j in group.metalearned("unrotated", "blocked") if j.is_finetuned and not j.flags["congruent_only"]]
     if not jobs:
         return None
     kept, notes = _meeting(derive.metalearned(group.rows(jobs)), "unrotated")
@@ -180,7 +205,9 @@ def context_against_steps(group: Group) -> Section | None:
     tables = {"Accuracy on study items after training": inference.means(last, by)}
     for effect in by[1:]:
         tables[f"Effects of the {effect.replace('_', ' ')}"] = inference.effect_sizes(last, effect)
-    return Section("context_step", title, captions.CONTEXT_STEP + captions.INTERVALS, jobs, picture, tables, notes)
+    return Section(
+        "context_step", title, captions.CONTEXT_STEP + captions.notes(kept.seed.nunique(), False), jobs, picture, tables, notes
+    )
 
 
 def emerging(group: Group) -> Section | None:
@@ -207,9 +234,10 @@ def asked(group: Group) -> Section | None:
     novel = rows[(rows.subset == "novel") & rows.context_curriculum.isin(["blocked", "interleaved"])]
     novel = novel.astype({"rotation": str}).assign(curriculum=novel.context_curriculum.astype(str))
     for (model, scoring), part in novel.groupby(["model", "scoring"], observed=True):
-        tables[f"Tests, {model}, {scoring}, blocked and interleaved"] = inference.model_tests(
-            part.drop(columns="seed", errors="ignore"), "binomial"
-        )
+        tables[f"Tests, {model}, {scoring}, blocked and interleaved"] = inference.model_tests(part, "binomial")
+    for scoring, part in novel.groupby("scoring", observed=True):
+        if part.model.nunique() > 1:
+            tables[f"Tests, all models, {scoring}, blocked and interleaved"] = inference.model_tests(part, "binomial")
     return Section("language_models", title, captions.LANGUAGE_MODELS, jobs, picture, tables, [])
 
 
@@ -234,10 +262,6 @@ def _forgetting(rows: pd.DataFrame) -> pd.DataFrame:
     lost = lost.assign(block=lost.block.astype(int) + 1, lost=lost.before - lost.after)
     by = ["rotation", "block", "group"]
     return lost.groupby(by, observed=True)[["before", "after", "lost"]].mean().reset_index()
-
-
-def _published_trade_off(task: str, ablation: str) -> tuple[dict[float, float], dict[float, float]]:
-    return tuple(published.levels(found[task, ablation], ablation) for found in (published.GENERALISATION, published.RETENTION))
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class TradeOff:
     learning: pd.DataFrame
     errors: pd.DataFrame
     retention: pd.DataFrame
+    retention_level: float  # that retention is tested at: the highest that is trained at and that every job tests
 
     @property
     def units(self) -> str:
@@ -64,7 +65,9 @@ def measure(tests: pd.DataFrame, losses: pd.DataFrame, task: str, ablation: str,
     tests, losses = _rule_like(tests), _rule_like(losses).rename(columns={"loss": "value"})
     tests["value"] = tests.n_correct / tests.n_queries
     study = _by_episode(tests[tests.subset != "novel"], ["training_level", "test_level", "step"])  # groups alike
-    lowest, highest = tests.training_level.min(), tests.training_level.max()
+    tested_by_all = set.intersection(*(set(of_level.test_level) for _, of_level in tests.groupby("training_level")))
+    highest = max(tested_by_all & set(tests.training_level), default=0.0)
+    lowest = tests.groupby("seed").training_level.transform("min")
     untrained = (tests.subset == "novel") & (tests.step == 0) & (tests.training_level == lowest)  # all jobs are alike then
     at_the_end = (study.test_level == highest) & (study.step == study.step.max())
     return TradeOff(
@@ -75,6 +78,7 @@ def measure(tests: pd.DataFrame, losses: pd.DataFrame, task: str, ablation: str,
         learning=study[study.test_level == study.training_level],
         errors=_by_episode(losses, ["training_level", "step"]),
         retention=study[at_the_end],
+        retention_level=highest,
     )
 
 
@@ -89,11 +93,11 @@ def _by_episode(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 def mean_and_interval(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Columns `by`, mean, and half the width of a 95 % interval (1.96 standard errors) over seeds, or over episodes if
-    there is but one seed."""
+    there is but one seed; NaN for one alone."""
     n_seeds = frame.seed.nunique()
     units = frame.groupby([*by, "seed"], as_index=False).value.mean() if n_seeds > 1 else frame
     grouped = units.groupby(by).value
-    return pd.DataFrame({"mean": grouped.mean(), "half": 1.96 * grouped.sem().fillna(0)}).reset_index()
+    return pd.DataFrame({"mean": grouped.mean(), "half": 1.96 * grouped.sem()}).reset_index()
 
 
 def table(found: TradeOff) -> str:

@@ -50,6 +50,7 @@ ROWS = {
     "grid-flips": ("grid", "--p_flip_xy 0.5"),
     "grid-interleaved": ("grid", "--pt_cond interleaved"),
     "category": ("category", ""),
+    "category-constant-rate": ("category", "--lr_schedule constant"),
     "category-matching-init": ("category", "--weight_init matching"),
     "category-8-heads": ("category", "--n_heads 8"),
     "category-rope-1e4": ("category", "--rope_theta 10000"),

@@ -53,6 +53,10 @@ def _conditions(config: Config) -> list[tuple[str, str, str, str]]:
     return [(i, r, *p) for i, r, p in product(inits, rotations, pairs) if p[0] == p[1] or not config.congruent_only]
 
 
+def _groups(config: Config) -> str:
+    return "AB" if config.task == "grid" else "ABCD"[: config.n_labels_per_task]
+
+
 def _steps(config: Config, every: int) -> np.ndarray:
     in_block = sorted({*range(every, config.n_steps_per_block + 1, every), config.n_steps_per_block})
     return np.concatenate([[0], *(np.array(in_block) + block * config.n_steps_per_block for block in range(config.n_blocks))])
@@ -65,7 +69,8 @@ def _grid(config: Config, seed: int, condition: tuple[str, str, str, str], steps
     init, rotation, context, step_curriculum = condition
     rows = rows.assign(seed=seed, init=init, rotation=rotation, context_curriculum=context, step_curriculum=step_curriculum)
     block = (rows.step - 1) // config.n_steps_per_block
-    names = np.array(["A", "B"])[block.to_numpy() % 2] if step_curriculum == "blocked" else "all"
+    groups = np.array(list(_groups(config)))
+    names = groups[block.to_numpy() % len(groups)] if step_curriculum == "blocked" else "all"
     rows["trained_group"] = np.where(rows.step > 0, names, "")
     rows["block"] = block.where(rows.step > 0).astype("Int64")
     return rows
@@ -73,10 +78,12 @@ def _grid(config: Config, seed: int, condition: tuple[str, str, str, str], steps
 
 def _tests(config: Config, seed: int, condition: tuple[str, str, str, str], rng: np.random.Generator) -> pd.DataFrame:
     init, rotation, context, _ = condition
-    levels, subsets = list(config.test_levels), ["study_A", "study_B", "novel"]
+    levels, subsets = list(config.test_levels), [*(f"study_{group}" for group in _groups(config)), "novel"]
     rows = _grid(config, seed, condition, _steps(config, config.finetune_test_every), test_level=levels, subset=subsets)
-    sizes = {"study_A": 5, "study_B": 4, "novel": 16} if config.task == "grid" else {"study_A": 16, "study_B": 16, "novel": 32}
-    rows["n_queries"] = rows.subset.map(sizes) * np.where(rows.test_level > 0, config.test_repeats, 1)
+    sizes = {"study_A": 5, "study_B": 4} if config.task == "grid" else {}
+    rows["n_queries"] = rows.subset.map(lambda name: 16 if name == "novel" else sizes.get(name, 8)) * np.where(
+        rows.test_level > 0, config.test_repeats, 1
+    )
     highest = max(levels[-1], 1e-9)
     in_context = init != "random" and rotation == "unrotated"
     skill = (0.99 if context in ("blocked", "aligned") else 0.5) if in_context else 0.0

@@ -102,9 +102,8 @@ def test_levels_of_a_trade_off_are_no_doubles(here):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ("--seed 2 --n_layers 3", "--n_layers 2 and 3"),
         ("--seed 2 --pretrain_lr 0.5", "--pretrain_lr 0.003 and 0.5"),
-        ("--pt_rot_cond rotated --n_task_dims 50", "--n_task_dims 120 and 50"),
+        ("--pt_rot_cond rotated --max_len 99", "--max_len 64 and 99"),
         ("--seed 2 --experiment iwl_only --finetune_lr 1", "--finetune_lr 0.0003 and 1.0"),
     ],
 )
@@ -115,6 +114,33 @@ def test_jobs_that_differ_in_more_than_is_compared_are_refused(here, flags, said
     assert said in str(error.value)
     assert str(one) in str(error.value)
     assert str(two) in str(error.value)
+
+
+def test_another_task_or_model_than_the_presets_is_a_size_of_its_own(here):
+    one = [job("--seed 1"), job("--seed 1 --n_layers 3", "--out_dir results/other")]
+    sweep = load(here)
+    assert sweep.groups() == [("demo", "category"), ("demo, changed", "category")]
+    job("--seed 2 --n_layers 4", "--out_dir results/third")
+    with pytest.raises(Unreadable, match="--n_layers 3 and 4"):
+        load(here)
+    assert len(one) == 2
+
+
+def test_levels_from_different_bases_are_refused(here):
+    for condition in ("interleaved", "blocked"):
+        job(f"--pt_cond {condition}", f"--out_dir results/{condition}")
+    for level, base in ((0, "interleaved"), (0.5, "blocked")):
+        flags = f"--experiment tradeoff_mask --ablation_level {level} --load_model_from results/{base}"
+        job(flags, f"--out_dir results/level_{level}")
+    with pytest.raises(Unreadable, match="--load_model_from results/interleaved and results/blocked"):
+        load(here)
+
+
+def test_a_language_models_condition_that_is_there_twice(here):
+    job("--task grid --llm some/model --n_val 2")
+    job("--task grid --llm some/model --n_val 2 --pt_rot_cond rotated --pt_cond blocked")
+    with pytest.raises(Unreadable, match="some/model rotated blocked is there twice"):
+        load(here)
 
 
 def test_what_figures_compare_may_differ(here):
@@ -148,16 +174,42 @@ def test_a_copy_to_hand_on_reads_the_same(here, capsys):
     before = {path: path.read_bytes() for path in (here / "sample").rglob("*.gz")}
     assert sample.main(["results", "results/sample"]) == 2
     assert "is there already" in capsys.readouterr().err
-    assert sample.main(["results", "results/second"]) == 0
+    assert sample.main(["results/sample", "results/second"]) == 0
     assert [(here / "second" / path.relative_to(here / "sample")).read_bytes() for path in before] == list(before.values())
 
 
 def test_a_config_that_is_not_of_a_job_is_named(here):
     folder = job("--seed 1")
-    for text in ("{", "[]", "{}", '{"flags": {"task": 3}}'):
+    recorded = json.loads((folder / "config.json").read_text())
+
+    def flags(name, value):
+        return json.dumps({**recorded, "flags": {**recorded["flags"], name: value}})
+
+    for text in ("{", "[]", "{}", '{"flags": {"task": 3}}', flags("task", "other"), flags("n_blocks", "4"),
+                 flags("n_blocks", None), flags("n_test", True)):  # fmt: skip
         (folder / "config.json").write_text(text)
         with pytest.raises(Unreadable, match=r"config.json: is not the configuration of a job"):
             load(here)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda lines: lines[: len(lines) // 2 + 1], "is not of the job's seeds; too many or missing: 1"),
+        (lambda lines: [*lines, *lines[1:]], "line 2: the episode that begins there has 54 lines instead of 27"),
+        (lambda lines: [*lines[:100], *lines[101:]], "has 26 lines instead of 27"),
+        (lambda lines: lines[:-27], "seed 1 has fewer episodes than seed 0"),
+        (lambda lines: lines[:1], "line 1: ends at step 0 of 160"),
+    ],
+)
+def test_a_table_of_a_finished_job_that_is_not_whole(here, change, said):
+    folder = job("--n_runs 2")
+    path = folder / "finetune_accuracy.csv"
+    path.write_text("".join(change(path.read_text().splitlines(keepends=True))))
+    with pytest.raises(BadTable) as error:
+        load(here).table("finetune_accuracy")
+    assert str(error.value).startswith(f"{path}, line ")
+    assert said in str(error.value)
 
 
 def test_a_table_without_its_end_is_named_with_its_line(here):

@@ -1,6 +1,7 @@
 """The report on a synthetic sweep, and what people are told when it cannot be made."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis import claims, published
+from analysis import claims, published, tradeoff
 from analysis.load import load
 from analysis.report import build, main, write
 from analysis.sections import SECTIONS, Group
@@ -112,7 +113,7 @@ def test_every_published_mean_of_what_is_there_has_its_line(reported):
     shown = paper[paper.published != ""]
     llama = [v for v in published.VALUES if v.model != "GPT-3.5"]
     trade_off = sum(len(published.levels(published.GENERALISATION[t, "mask"], "mask")) for t in ("category", "grid"))
-    of_retention = 3 * 2  # the levels that were trained at
+    of_retention = 3  # the grid's, tested at .8 as published; the category task's is published at 1
     assert len(shown) == len(llama) + trade_off + of_retention
 
 
@@ -124,6 +125,70 @@ def test_seeds_that_miss_the_criterion_are_named(sweep, monkeypatch, tmp_path):
     assert section.notes == [
         "No seed meets the criterion (few-shot above 0.9 on rotated, blocked contexts); all are shown: 1, 2, 3, 4, 5."
     ]
+
+
+def built(flags_of_jobs, tmp_path, monkeypatch):
+    """A report on synthetic jobs, as sections by name, and the claims."""
+    monkeypatch.chdir(tmp_path)
+    for flags in flags_of_jobs:
+        synthetic.write(f"--preset demo --n_test 2 --n_steps_per_block 40 --finetune_test_every 20 {flags}".split())
+    found = build(load(Path("results")), Path("report"))
+    write(found, Path("report"))
+    return {section.name: section for section in found.sections}, found.claims
+
+
+def test_models_without_metalearning_are_found_whatever_their_job_was_metalearned_on(tmp_path, monkeypatch):
+    """Each of these jobs finetunes random models on its own rotation alone; the third finetunes none."""
+    jobs = ("--test_one_rot_cond", "--test_one_rot_cond --pt_rot_cond rotated", "--pt_cond interleaved --n_blocks 0")
+    _, found = built(jobs, tmp_path, monkeypatch)
+    means = found[(found.claim == 1) & (found.kind == "mean")]
+    assert len(means) == 4
+    assert set(means.n_seeds) == {1}
+
+
+def test_few_shot_alone_is_shown_where_nothing_was_finetuned(tmp_path, monkeypatch):
+    sections, found = built(["--n_blocks 0"], tmp_path, monkeypatch)
+    assert set(sections) == {"main_icl_iwl_unrotated_blocked", "emergence"}
+    assert set(found.claim) == {2}
+
+
+def test_a_language_model_alone(tmp_path, monkeypatch):
+    sections, found = built(["--task grid --llm some/model --n_val 3"], tmp_path, monkeypatch)
+    assert set(sections) == {"language_models"}
+    assert found[found.kind == "effect"].what.iloc[0] == "model, argmax, rule-like: blocked − interleaved"
+
+
+def test_four_groups(tmp_path, monkeypatch):
+    """Another task than the published one: no published number stands beside it."""
+    sections, found = built(["--n_labels 4 --n_labels_per_task 4 --n_rel_dims 2"], tmp_path, monkeypatch)
+    assert set(sections["main_iwl_only"].tables["… of each group"].subset) == {f"study_{group}" for group in "ABCD"}
+    assert set(found["size"]) == {"demo, changed"}
+    assert set(found.published) == {""}
+
+
+def test_retention_is_tested_at_a_level_that_every_job_tests(tmp_path, monkeypatch):
+    """Tested are 0, .25, .5, .75, 1 and what is trained at: of .4 and .8 the other job knows nothing."""
+    trained = [f"--experiment tradeoff_mask --load_model_from {{0}} --ablation_level {level}" for level in (0, 0.4, 0.5, 0.8)]
+    monkeypatch.chdir(tmp_path)
+    base = synthetic.write(["--preset", "demo", "--n_test", "2", "--pt_cond", "interleaved", "--n_runs", "2"])
+    sections, found = built([flags.format(base) for flags in trained], tmp_path, monkeypatch)
+    sweep = load(Path("results"))
+    rows = [sweep.table(name, sweep.select("demo", "category", "tradeoff_mask")) for name in ("finetune_accuracy", "finetune_loss")]
+    assert tradeoff.measure(*rows, "category", "mask", 0.5).retention_level == 0.5
+    retention = next(table for title, table in sections["tradeoff_mask"].tables.items() if title.startswith("Retention"))
+    assert list(retention.training_level) == [0, 0.4, 0.5, 0.8]
+    assert "tested at another level (1)" in sections["tradeoff_mask"].caption
+    assert list(found[found.what.str.contains("retention, level")].published) == [""] * 4
+
+
+def test_what_an_earlier_report_left_is_removed(tmp_path, monkeypatch):
+    built(["--task grid", "--seed 1"], tmp_path, monkeypatch)
+    pictures = set(Path("report/figures").iterdir())
+    shutil.rmtree("results/demo_grid_icl_iwl")
+    found = build(load(Path("results")), Path("report"))
+    write(found, Path("report"))
+    assert {path.stem for path in Path("report/figures").iterdir()} == {section.picture.name for section in found.sections}
+    assert set(Path("report/figures").iterdir()) < pictures
 
 
 def report(*arguments, cwd):

@@ -28,7 +28,7 @@ def draw(rows: pd.DataFrame, title: str, path: Path) -> None:
         for axes, rotation in zip(panels[0], rotations, strict=True):
             there = last[last.rotation == rotation]
             parts.grouped_bars(axes, mean_interval(there, KEY), *KEY, None, LABELS, derive.by_seed(there, KEY))
-            axes.axhline(0.5, color="0.4", lw=0.9, ls="--", zorder=1, label="one of two groups forgotten")
+            parts.forgotten_line(axes, there.subset.nunique())
             axes.set_title(style.ROTATION_LABELS[rotation].replace("\n", " "))
             axes.set_ylabel("accuracy on study items after training" if rotation == rotations[0] else "")
         figure.suptitle(f"{title}\n{style.of_seeds(last.seed.nunique())}", fontsize=10)

@@ -17,14 +17,15 @@ from analysis.plots import parts
 PAIRS = (("blocked", "interleaved"), ("aligned", "misaligned"))
 
 
-def means(rows: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy on novel items by model, scoring, rotation and context curriculum, with a 95 % interval: columns these, mean, low,
-    high. Wilson's interval over all queries: a language model has no seeds."""
+def means(rows: pd.DataFrame, counted: str = "n_correct") -> pd.DataFrame:
+    """Accuracy on novel items (`counted`: of whole answers, or of one digit) by model, scoring, rotation and context curriculum,
+    with a 95 % interval: columns these, mean, low, high. Wilson's interval over all queries: a language model has no
+    seeds."""
     key = ["model", "scoring", "rotation", "context_curriculum"]
     novel = rows[rows.subset == "novel"].astype(dict.fromkeys(key, str))
-    sums = novel.groupby(key, sort=False)[["n_correct", "n_queries"]].sum().reset_index()
-    low, high = proportion_confint(sums.n_correct, sums.n_queries, method="wilson")
-    return sums.assign(mean=sums.n_correct / sums.n_queries, low=low, high=high)
+    sums = novel.groupby(key, sort=False)[[counted, "n_queries"]].sum().reset_index()
+    low, high = proportion_confint(sums[counted], sums.n_queries, method="wilson")
+    return sums.assign(mean=sums[counted] / sums.n_queries, low=low, high=high)
 
 
 def draw(rows: pd.DataFrame, published: dict[str, parts.Published], path: Path) -> None:

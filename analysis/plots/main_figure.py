@@ -53,7 +53,7 @@ def draw(data: Data, title: str, path: Path) -> None:
             means = mean_interval(last, KEY)
             parts.grouped_bars(after, means, *KEY, data.published_after, style.ROTATION_LABELS, _dots(last), points=True)
             after.set_title("After training: study items, mean of the groups")
-            after.axhline(0.5, color="0.4", lw=0.9, ls="--", zorder=1, label="one of two groups forgotten")
+            parts.forgotten_line(after, last.subset.nunique())
         else:
             parts.nothing(after, "no finetuning")
         for k, condition in enumerate(conditions if trained else []):

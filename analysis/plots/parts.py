@@ -58,7 +58,8 @@ def grouped_bars(
                 spread = [(i - (len(values) - 1) / 2) * min(0.05, 0.5 * width / max(1, len(values))) for i in range(len(values))]
                 axes.scatter([place + s for s in spread], values, s=7, color="0.25", alpha=0.6, lw=0, zorder=4)
         if published:
-            shown = [(at[p], published[p, name]) for p in at.index if (p, name) in published]
+            aside = 0.3 * width  # where it hides neither point nor number
+            shown = [(at[p] + aside, published[p, name]) for p in at.index if (p, name) in published]
             if shown:
                 axes.scatter(*zip(*shown, strict=True), **style.PUBLISHED)
     if published and any((p, h) in published for p in places for h in hues):
@@ -66,6 +67,12 @@ def grouped_bars(
     axes.set_xticks(range(len(places)), [(labels or {}).get(place, place) for place in places])
     axes.tick_params(axis="x", length=0)
     axes.set(ylim=(0, 1.16), ylabel="accuracy", yticks=[0, 0.25, 0.5, 0.75, 1], xlim=(-0.55, len(places) - 0.45))
+
+
+def forgotten_line(axes: Axes, n_groups: int) -> None:
+    """The accuracy of who knows the group that was trained last and no other."""
+    label = "one of two groups forgotten" if n_groups == 2 else f"all but one of {n_groups} groups forgotten"
+    axes.axhline(1 / n_groups, color="0.4", lw=0.9, ls="--", zorder=1, label=label)
 
 
 def chance_line(axes: Axes, chance: float, label: str = "chance") -> None:

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis import style, tables
+from analysis.plots import parts
 from analysis.summary import Summary
 
 
@@ -69,7 +70,7 @@ def _after_training(axes: Axes, found: Summary) -> None:
         _nothing(axes, "no finetuning")
         return
     _bars(axes, rows, ["init", "rotation"], "step_curriculum")
-    axes.axhline(0.5, color="0.4", lw=0.8, ls=":", zorder=3, label="one of two groups forgotten")
+    parts.forgotten_line(axes, sum(name.startswith("study_") for name in rows[0]))
     axes.set(title="After training: study items", ylabel="accuracy", ylim=(0, 1.12))
     _legend_below(axes)
 

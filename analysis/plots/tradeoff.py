@@ -30,7 +30,7 @@ Means = Mapping[float, float]
 def draw(found: TradeOff, path: Path, published: tuple[Means, Means] = ({}, {}), size: str = "") -> None:
     """Draw the four measures of a trade-off experiment, to `path` with the endings .pdf and .png. published: generalisation and
     retention by level."""
-    levels = sorted(found.retention.training_level.unique())
+    levels = sorted(found.learning.training_level.unique())
     colors = dict(zip(levels, plt.get_cmap("viridis")(np.linspace(0, 0.9, len(levels))), strict=True))
     with plt.rc_context(style.RC):
         figure, axes = plt.subplots(1, 4, figsize=(15, 3.9), layout="constrained")
@@ -43,7 +43,7 @@ def draw(found: TradeOff, path: Path, published: tuple[Means, Means] = ({}, {}),
         )
         _curves(axes[2], found.errors, colors)
         axes[2].set(title="Errors: training loss", xlabel="updates", ylabel="loss (nats per token)")
-        highest = f"tested at level {levels[-1]:g}"
+        highest = f"tested at level {found.retention_level:g}"
         _bars(axes[3], found.retention, "training_level", [colors[level] for level in levels], published[1])
         axes[3].set(title=f"Retention: study items, {highest}", xlabel="level while training\n" + LEVEL_LABELS[found.ablation])
         of = f"mean and 95 % interval over {found.n_units} {found.units}"
