@@ -111,10 +111,10 @@ def run_llm(config: Config, encoder: Encoder, stop: StopFlag) -> int:
         model = loading.load_model(config)
 
         def work(job: Job) -> None:
-            from analysis.llm import conclude
+            from analysis.conclude import conclude_llm
 
             evaluate.evaluate(config, encoder, prompter, model, tokenizer, job)
-            conclude(job)
+            conclude_llm(job)
 
         status = in_folder(config, encoder, device, stop, work, LLM_TABLES)
         if status != DONE:
@@ -252,7 +252,7 @@ def perform(
 ) -> int:
     """The procedure of the paper: metalearning, then few-shot test and finetuning on fresh episodes, then a summary."""
     import models
-    from analysis.summary import conclude
+    from analysis.conclude import conclude
     from finetune import finetune
     from pretrain import metalearn
     from runs.checkpoint import Damaged

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from analysis import tables
-from analysis.summary import CURRICULUM_ORDER
-
-if TYPE_CHECKING:
-    from runs.records import Job
+from analysis.words import CURRICULA
 
 KEY = ["scoring", "subset", "rotation", "context_curriculum"]
 
@@ -17,6 +13,8 @@ KEY = ["scoring", "subset", "rotation", "context_curriculum"]
 def summarise(folder: Path) -> list[dict[str, Any]]:
     """Accuracies, 0 to 1, of the table in a job's folder: a row a scoring × subset (novel; study, if it was asked for) ×
     condition: of the whole answer, and of its first and second coordinate alone."""
+    from analysis import tables
+
     rows = tables.read(folder, "llm_accuracy")
     rows["subset"] = rows.subset.astype(str).where(rows.subset == "novel", "study")
     sums = rows.groupby(KEY, sort=False)[["n_correct", "n_first", "n_second", "n_queries"]].sum()
@@ -34,7 +32,7 @@ def summarise(folder: Path) -> list[dict[str, Any]]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The same as text: a block a scoring and subset, a line a rotation and what of the answer, a column a curriculum."""
-    curricula = [name for name in CURRICULUM_ORDER if any(row["context_curriculum"] == name for row in rows)]
+    curricula = [name for name in CURRICULA if any(row["context_curriculum"] == name for row in rows)]
     parts = []
     for scoring, subset in dict.fromkeys((row["scoring"], row["subset"]) for row in rows):
         there = [row for row in rows if (row["scoring"], row["subset"]) == (scoring, subset)]
@@ -47,12 +45,3 @@ def table(rows: list[dict[str, Any]]) -> str:
                 parts.append(f"  {rotation if what == 'accuracy' else '':<13}{label:<13}{cells}")
         parts.append("")
     return "\n".join(parts).rstrip()
-
-
-def conclude(job: Job) -> None:
-    """Draw summary.png and write summary.json of a job whose work is done, which marks it as finished."""
-    from analysis.plots.llm import draw
-
-    rows = summarise(job.folder)
-    draw(rows, job.folder / "summary.png")
-    job.finish({"llm": rows})

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 import presets
-from analysis import tables
+from analysis import tables, words
 from config import CATEGORY, DATA, DERIVED, EXECUTION, FINETUNING, GRID, MODEL, PROMPT, Config
 
 SAMPLE = "sample"  # results/sample is read only when it is asked for: it may hold what the reader's own jobs hold as well
@@ -90,7 +90,7 @@ class Job:
         if self.experiment == "llm":
             model = self.flags["llm"] or self.flags["llama2_size"]
             asked = (self.flags["pt_rot_cond"], self.flags["pt_cond"])
-            every = (tables.ROTATIONS, tables.CURRICULA)
+            every = (words.ROTATIONS, words.CURRICULA)
             return [(model, *c) for c in product(*([one] if one else all_ for one, all_ in zip(asked, every, strict=True)))]
         tested = self.flags["pt_rot_cond"] if self.flags["test_one_rot_cond"] else ""
         return [(*self.metalearned_on, self.training_level, tested)]

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from runs.records import Job
+from analysis.words import CURRICULA
 
-CURRICULUM_ORDER = ("blocked", "interleaved", "aligned", "misaligned")
 CONDITION = ["init", "rotation", "context_curriculum", "step_curriculum"]
 Summary = dict[str, Any]
 
@@ -71,15 +69,6 @@ def chance(flags: dict[str, Any]) -> float:
     return 1 / 25 if flags["task"] == "grid" else 1 / flags["n_labels_per_task"]
 
 
-def conclude(job: Job) -> None:
-    """Draw summary.png and write summary.json of a job whose work is done, which marks it as finished."""
-    from analysis.plots.summary import draw
-
-    found = summarise(job.folder)
-    draw(job.folder, found)
-    job.finish(found)
-
-
 def table(found: Summary) -> str:
     """The summary as text."""
     if "llm" in found:
@@ -112,7 +101,7 @@ def _pivot(rows: list[dict]) -> list[str]:
     congruent = all(row.get("step_curriculum") in (None, row["context_curriculum"]) for row in rows)
     keys = ["init", "rotation"] if congruent else ["init", "rotation", "step_curriculum"]
     heads = ["init", "rotation"] if congruent else ["init", "rotation", "steps"]
-    columns = [name for name in CURRICULUM_ORDER if any(row["context_curriculum"] == name for row in rows)]
+    columns = [name for name in CURRICULA if any(row["context_curriculum"] == name for row in rows)]
     value = {(*(row[key] for key in keys), row["context_curriculum"]): row["accuracy"] for row in rows}
     lines = sorted({key[:-1] for key in value}, key=lambda line: (line[0], line[1] != "unrotated", line[2:]))
     out = ["  " + "".join(f"{head:<13}" for head in heads) + "".join(f"{name:>13}" for name in columns)]

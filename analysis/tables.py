@@ -10,10 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-CURRICULA = ("blocked", "interleaved", "aligned", "misaligned")
-GROUPS = ("A", "B", "C", "D")
-SUBSETS = (*(f"study_{group}" for group in GROUPS), "novel")
-ROTATIONS = ("unrotated", "rotated")
+from analysis.words import CURRICULA, GROUPS, ROTATIONS, SUBSETS
 
 # What a column holds: whole numbers, numbers, text, or one of some words.
 Kind = str | tuple[str, ...]
