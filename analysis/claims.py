@@ -98,7 +98,7 @@ def _trade_off(group: Group, experiment: str) -> Iterator[dict]:
         means = tradeoff.mean_and_interval(frame, [column])
         theirs = tradeoff.spearman(pd.Series(list(known)), pd.Series(list(known.values()))) if known else np.nan
         rank = tradeoff.spearman(means[column], means["mean"])
-        label = f"trade-off, {ablation}, {name}"
+        label = f"trade-off, {experiment.removeprefix('tradeoff_')}, {name}"
         yield _line(4, f"{label}: rank correlation with the level", round(theirs, 3), rank, np.nan, np.nan, n_seeds, kind="effect")
         for row in means.itertuples():
             level = round(float(getattr(row, column)), 6)
