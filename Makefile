@@ -11,11 +11,11 @@ report: .venv/installed  ## the paper's figures and tables from the samples: rep
 	$(RUN) -m analysis.report results/sample
 
 notebooks: .venv/installed  ## run all notebooks on the samples, and leave those that are committed as they are
-	@folder=$$(mktemp -d); $(RUN) -m jupyter nbconvert --log-level WARN --to notebook --execute --output-dir $$folder notebooks/*.ipynb; \
+	@folder=$$(mktemp -d); $(RUN) -m jupyter nbconvert --log-level ERROR --to notebook --execute --output-dir $$folder notebooks/*.ipynb; \
 	status=$$?; rm -r $$folder; exit $$status
 
 notebooks-in-place: .venv/installed  ## run them and keep what they show
-	$(RUN) -m jupyter nbconvert --log-level WARN --to notebook --execute --inplace notebooks/*.ipynb
+	$(RUN) -m jupyter nbconvert --log-level ERROR --to notebook --execute --inplace notebooks/*.ipynb
 
 test: .venv/installed  ## the whole test suite
 	$(RUN) -m pytest
