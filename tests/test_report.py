@@ -13,6 +13,7 @@ from analysis import claims, published, tradeoff
 from analysis.load import load
 from analysis.report import build, main, write
 from analysis.sections import SECTIONS, Group
+from analysis.tables import COLUMNS
 from benchmarks import synthetic
 from tests.conftest import ROOT
 
@@ -236,3 +237,14 @@ def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, arguments, said):
     assert said in error
     assert error.count("\n") == 1
     assert Path("full/file").read_text() == "mine"
+
+
+def test_the_samples_are_whole_and_small():
+    root = ROOT / "results/sample"
+    sweep = load(root)
+    assert not sweep.unfinished
+    assert {job.experiment for job in sweep.jobs} == {"icl_iwl", "tradeoff_mask", "tradeoff_noise", "llm"}
+    for name in COLUMNS:
+        assert len(sweep.table(name))
+    assert sum(path.stat().st_size for path in root.rglob("*")) < 5_000_000
+    assert not [path for path in root.rglob("config.json") if "/tmp" in path.read_text() or "/home" in path.read_text()]
