@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib
@@ -12,6 +13,7 @@ import pandas as pd
 
 from analysis import style
 from analysis.plots import parts
+from analysis.words import CURRICULA, ROTATIONS
 
 # Okabe & Ito's colours and lines that differ in grey as well; more seeds than these share them.
 LINES = [(color, line) for line in ("-", "--", ":") for color in ("#0072B2", "#E69F00", "#009E73", "#CC79A7")]
@@ -20,7 +22,9 @@ LINES = [(color, line) for line in ("-", "--", ":") for color in ("#0072B2", "#E
 def draw(rows: pd.DataFrame, chance: float, title: str, path: Path) -> None:
     """`rows` of `pretrain_accuracy`; a panel a metalearned condition."""
     novel = rows[rows.subset == "novel"]
-    conditions = sorted({(str(r), str(c)) for r, c in zip(novel.pt_rotation, novel.pt_curriculum, strict=True)}, reverse=True)
+    there = {(str(r), str(c)) for r, c in zip(novel.pt_rotation, novel.pt_curriculum, strict=True)}
+    conditions = [(rotation, curriculum) for rotation in ROTATIONS for curriculum in CURRICULA if (rotation, curriculum) in there]
+    look = dict(zip(sorted(novel.seed.unique()), cycle(LINES), strict=False))  # the same in every panel
     columns = min(4, len(conditions))
     lines = -(-len(conditions) // columns)
     with plt.rc_context(style.RC):
@@ -30,8 +34,8 @@ def draw(rows: pd.DataFrame, chance: float, title: str, path: Path) -> None:
             axes.set_axis_off()
         for axes, condition in zip(panels.flat, conditions, strict=False):
             there = novel[(novel.pt_rotation == condition[0]) & (novel.pt_curriculum == condition[1])]
-            for k, (seed, of_seed) in enumerate(there.groupby("seed")):
-                color, line = LINES[k % len(LINES)]
+            for seed, of_seed in there.groupby("seed"):
+                color, line = look[seed]
                 of_seed = of_seed.sort_values("step")
                 axes.plot(of_seed.step, of_seed.n_correct / of_seed.n_queries, line, color=color, lw=1.4, label=f"seed {seed}")
             parts.chance_line(axes, chance)
