@@ -45,6 +45,12 @@ def after_training(rows: pd.DataFrame) -> pd.DataFrame:
     return study[(study.step > 0) & (study.step == study.groupby("job").step.transform("max"))]
 
 
+def items_alike(rows: pd.DataFrame) -> pd.DataFrame:
+    """The groups of each episode added up, so that means over rows weight items alike: on the grid's 5 + 4, another mean."""
+    by = ["job", *EPISODE, "init", "step"]
+    return rows.groupby(by, observed=True)[["n_correct", "n_queries"]].sum().reset_index()
+
+
 def congruent(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows whose steps follow the same curriculum as their context, with a column `curriculum`."""
     same = rows[rows.context_curriculum.astype(str) == rows.step_curriculum.astype(str)]

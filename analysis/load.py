@@ -279,13 +279,14 @@ def _refuse_mixtures(jobs: list[Job]) -> None:
     metalearned, the level of an ablation."""
     seeds = {"seed", "n_runs", "base_seeds", "base_seed", "load_model_from", "max_members"}
     by_condition = {"ablation_level", "pt_rot_cond", "pt_cond"}
-    finetuning = {f.name for f in _fields(FINETUNING)} - {"with_iwl_only", "test_one_rot_cond", "congruent_only"}
+    which = {"with_iwl_only", "test_one_rot_cond", "congruent_only"}  # conditions are finetuned, not what comes of them
+    finetuning = {f.name for f in _fields(FINETUNING)} - which
     task = {f.name for f in _fields(DATA, GRID, CATEGORY, PROMPT, MODEL)}
     everything = {f.name for f in dataclasses.fields(Config)} - {f.name for f in _fields(EXECUTION)}
     first: dict[tuple, Job] = {}
     for job in jobs:
         group = (job.size, job.task)
-        own = everything - seeds - by_condition
+        own = everything - seeds - by_condition - which
         if job.experiment in presets.TRADE_OFFS:
             own |= {"load_model_from"}  # its levels start from one base
         compared = [((*group, job.experiment, job.metalearned_on, job.conditions[0][0]), own)]

@@ -102,6 +102,7 @@ def in_context(group: Group, rotation: str = "unrotated", curriculum: str = "blo
     tables = {"Few-shot accuracy on novel items": inference.means(first, by)}
     if len(last):
         tables["Accuracy on study items after training"] = inference.means(last, by)
+        tables["… items alike"] = inference.means(derive.congruent(derive.items_alike(last)), by)
         tables["… of each group"] = inference.means(last.astype({"subset": str}), [*by, "subset"])
     tables["Tests, ICL only (few-shot)"] = inference.model_tests(first)
     tables["Effects, ICL only (few-shot)"] = inference.effect_sizes(first)
@@ -128,6 +129,7 @@ def in_weights(group: Group) -> Section | None:
     by = ["rotation", "curriculum"]
     tables = {
         "Accuracy on study items after training": inference.means(last, by),
+        "… items alike": inference.means(derive.congruent(derive.items_alike(last)), by),
         "… of each group": inference.means(last.astype({"subset": str}), [*by, "subset"]),
         "Tests": inference.model_tests(last),
         "Effects": inference.effect_sizes(last),

@@ -38,6 +38,11 @@ def test_after_training_is_the_last_step_and_weights_groups_alike():
     assert derive.by_seed(last, ["rotation"]).value.tolist() == [pytest.approx((1 / 5 + 4 / 4) / 2)]  # and not 5 of 9
 
 
+def test_items_alike_adds_the_groups_up():
+    last = derive.items_alike(derive.after_training(rows(*EPISODE)))
+    assert last[["n_correct", "n_queries"]].values.tolist() == [[5, 9]]
+
+
 def test_few_shot_is_counted_once_for_both_step_curricula():
     both = pd.concat([rows(*EPISODE), rows(*EPISODE, steps="interleaved")])
     first = derive.few_shot(both)
