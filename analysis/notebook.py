@@ -14,7 +14,7 @@ from PIL import Image as Pixels
 from analysis.load import Sweep, load
 from analysis.sections import SECTIONS, Group, Section, maker
 
-WIDTH, COLORS = 660, 16  # of a picture in a notebook: small enough to be committed
+WIDTH, COLORS = 640, 16  # of a picture in a notebook: small enough to be committed
 
 
 def read(results: str) -> Sweep:
