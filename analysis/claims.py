@@ -9,8 +9,9 @@ import pandas as pd
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 from analysis import derive, effects, published, tradeoff
+from analysis.group import ABLATIONS, Group
 from analysis.plots import language_models
-from analysis.sections import ABLATIONS, Group
+from analysis.sections import meeting
 
 COLUMNS = ["claim", "kind", "size", "task", "what", "published", "ours", "low", "high", "n_seeds", "published_inside"]
 ENOUGH_SEEDS = 5
@@ -36,8 +37,7 @@ def _of_group(group: Group) -> Iterator[dict]:
         yield from _numbers(group, "iwl", "after", last)
     if jobs := group.metalearned("unrotated", "blocked"):
         rows = derive.metalearned(group.rows(jobs))
-        kept, seeds, _ = derive.meet_criterion(rows)
-        kept = kept if seeds else rows
+        kept, _ = meeting(rows, "unrotated")
         first = derive.few_shot(kept).astype({"rotation": str})
         first["curriculum"] = first.context_curriculum.astype(str)
         yield from _numbers(group, "icl", "few_shot", first)
@@ -45,9 +45,8 @@ def _of_group(group: Group) -> Iterator[dict]:
         if len(last):
             yield from _numbers(group, "icl", "after", last)
     for experiment in ABLATIONS:
-        jobs = group.jobs(experiment)
-        if len({job.training_level for job in jobs}) > 1:
-            yield from _trade_off(group, experiment)
+        if found := group.trade_off(experiment):
+            yield from _trade_off(group, experiment, found)
     if jobs := group.jobs("llm"):
         yield from _language_models(group.rows(jobs, "llm_accuracy"))
 
@@ -85,12 +84,8 @@ def _rule_like_first(found: pd.DataFrame) -> pd.DataFrame:
     return found.sort_values("rotation", ascending=False, kind="stable")
 
 
-def _trade_off(group: Group, experiment: str) -> Iterator[dict]:
-    jobs, ablation = group.jobs(experiment), ABLATIONS[experiment]
-    found = tradeoff.measure(
-        group.rows(jobs), group.rows(jobs, "finetune_loss"), group.task, jobs[0].flags["ablation"], group.chance
-    )
-    of_paper = group.published_trade_off(ablation, found.retention_level)
+def _trade_off(group: Group, experiment: str, found: tradeoff.TradeOff) -> Iterator[dict]:
+    of_paper = group.published_trade_off(ABLATIONS[experiment], found.retention_level)
     for name, column, known in zip(("generalisation", "retention"), ("test_level", "training_level"), of_paper, strict=True):
         frame = getattr(found, name)
         n_seeds = frame.seed.nunique()

@@ -44,8 +44,3 @@ def effect_sizes(rows: pd.DataFrame, effect: str = "curriculum") -> pd.DataFrame
     if rows[effect].nunique() < 2:
         return pd.DataFrame()
     return effects.effect_size(rows, effect, "rotation" if rows.rotation.nunique() > 1 else None)
-
-
-def means(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Mean accuracy of each condition with its interval."""
-    return effects.mean_interval(rows, by)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 from IPython.display import Image, Markdown, display
 from PIL import Image as Pixels
 
+from analysis.group import Group, groups_of
 from analysis.load import Sweep, load
-from analysis.sections import SECTIONS, Group, Section, maker
+from analysis.sections import SECTIONS, Section, maker
 
 WIDTH, COLORS = 640, 16  # of a picture in a notebook: small enough to be committed
 
@@ -26,10 +26,9 @@ def read(results: str) -> Sweep:
     return sweep
 
 
-def groups(sweep: Sweep) -> Iterator[Group]:
+def groups(sweep: Sweep) -> list[Group]:
     """Each size and task, with a folder for pictures."""
-    folder = Path(tempfile.mkdtemp(prefix="notebook-"))
-    return (Group(sweep, size, task, folder) for size, task in sweep.groups())
+    return groups_of(sweep, Path(tempfile.mkdtemp(prefix="notebook-")))
 
 
 def show(sweep: Sweep, *titles: str, tables: bool = False) -> None:

@@ -84,14 +84,6 @@ RETENTION: dict[tuple[str, str], list[float | None]] = {
 TRADE_OFF_DECIMALS = 2
 RETENTION_LEVEL = {("category", "mask"): 1.0, ("grid", "mask"): 0.8, ("category", "gaussian"): 8.0, ("grid", "gaussian"): 8.0}
 
-# Seeds that meet the .9 criterion, of ten, by what was metalearned.
-MET = {
-    ("category", "unrotated", "blocked"): 10,
-    ("grid", "unrotated", "blocked"): 5,
-    ("grid", "unrotated", "interleaved"): 1,
-    ("grid", "rotated", "blocked"): 1,
-}
-
 
 def find(task: str, model: str, measure: str) -> dict[tuple[str, str], float]:
     """Published means by (rotation, curriculum); bounds are left out."""

@@ -20,8 +20,10 @@ import pandas as pd
 from tqdm import tqdm
 
 from analysis import claims, published
-from analysis.load import Job, Sweep, Unreadable, load
-from analysis.sections import SECTIONS, Group, Section, maker
+from analysis.group import groups_of
+from analysis.jobs import Job
+from analysis.load import Sweep, Unreadable, load
+from analysis.sections import SECTIONS, Section, maker
 from analysis.tables import BadTable
 
 BAD_INPUT = 2
@@ -41,7 +43,7 @@ class Report:
 def build(sweep: Sweep, out: Path) -> Report:
     """Draw all figures that there are jobs for into `out`. Raises BadTable for a table that cannot be read."""
     sections, missing = [], {}
-    groups = [Group(sweep, size, task, out) for size, task in sweep.groups()]
+    groups = groups_of(sweep, out)
     entries = [(group, entry) for group in groups for entry in SECTIONS if group.task in entry.tasks]
     for group, entry in tqdm(entries, desc="figures", disable=not sys.stderr.isatty()):
         section = entry.build(group)
@@ -65,7 +67,7 @@ def write(report: Report, out: Path) -> Path:
         for title, table in section.tables.items():
             _write_table(table, folder / f"{section.picture.name}_{_file_name(title)}")
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
-    environment.filters.update(number=_number, table=_html, picture=_embedded)
+    environment.filters.update(table=_html, picture=_embedded)
     page = out / "index.html"
     template = environment.get_template("report.html")
     page.write_text(

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import captions, derive, inference, published, tradeoff
-from analysis.load import CHANGED, Job, Sweep
+from analysis import captions, derive, effects, inference, published, tradeoff
+from analysis.group import ABLATIONS, Group
+from analysis.jobs import Job
 from analysis.plots import context_step, emergence, few_shot, language_models, main_figure
 from analysis.plots import tradeoff as tradeoff_plot
-from analysis.summary import chance
 
 SHORT = {"category": "cat", "grid": "grid"}  # in names of scripts
-ABLATIONS = {"tradeoff_mask": "mask", "tradeoff_noise": "gaussian"}
 
 
 @dataclass
@@ -35,60 +34,13 @@ class Section:
     notes: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Group:
-    """A size and task of a sweep, and where pictures go."""
-
-    sweep: Sweep
-    size: str
-    task: str
-    out: Path
-
-    def jobs(self, *experiments: str) -> list[Job]:
-        return self.sweep.select(self.size, self.task, *experiments)
-
-    def rows(self, jobs: list[Job], table: str = "finetune_accuracy") -> pd.DataFrame:
-        return self.sweep.table(table, jobs)
-
-    def metalearned(self, rotation: str, curriculum: str) -> list[Job]:
-        """The jobs of this metalearning condition; some may not have been finetuned."""
-        return [j for j in self.jobs("icl_iwl") if j.metalearned_on == (rotation, curriculum)]
-
-    def not_metalearned(self) -> list[Job]:
-        """The jobs that finetune models without metalearning."""
-        jobs = [j for j in self.jobs("iwl_only", "icl_iwl") if j.is_finetuned]
-        return [j for j in jobs if j.experiment == "iwl_only" or j.flags["with_iwl_only"]]
-
-    @property
-    def has_published(self) -> bool:
-        """Whether the task is one of those that numbers are published for."""
-        return not self.size.endswith(CHANGED)
-
-    def published(self, model: str, measure: str) -> dict[tuple[str, str], float]:
-        return published.find(self.task, model, measure) if self.has_published else {}
-
-    def published_trade_off(self, ablation: str, retention_level: float) -> tuple[dict[float, float], dict[float, float]]:
-        return published.trade_off(self.task, ablation, retention_level) if self.has_published else ({}, {})
-
-    @property
-    def chance(self) -> float:
-        return chance(self.jobs()[0].flags)
-
-    def picture(self, name: str) -> Path:
-        return self.out / "figures" / f"{self.size}_{self.task}_{name}".replace(", ", "_").replace(" ", "_")
-
-    @property
-    def title(self) -> str:
-        return f"{self.task} task ({self.size})"
-
-
 def in_context(group: Group, rotation: str = "unrotated", curriculum: str = "blocked") -> Section | None:
     """The main figure of metalearned models; the .9 criterion applied."""
     jobs = group.metalearned(rotation, curriculum)
     if not jobs:
         return None
     rows = derive.metalearned(group.rows(jobs), rotation, curriculum)
-    kept, notes = _meeting(rows, rotation)
+    kept, notes = meeting(rows, rotation)
     losses = group.rows(jobs, "finetune_loss")
     losses = losses[(losses.init != "random") & losses.seed.isin(kept.seed.unique())]
     is_published = (rotation, curriculum) == ("unrotated", "blocked")
@@ -99,11 +51,11 @@ def in_context(group: Group, rotation: str = "unrotated", curriculum: str = "blo
     main_figure.draw(main_figure.Data(kept, losses, group.chance, *shown), title, picture)
     first, last = derive.congruent(derive.few_shot_by_steps(kept)), derive.congruent(derive.after_training(kept))
     by = ["rotation", "curriculum"]
-    tables = {"Few-shot accuracy on novel items": inference.means(first, by)}
+    tables = {"Few-shot accuracy on novel items": effects.mean_interval(first, by)}
     if len(last):
-        tables["Accuracy on study items after training"] = inference.means(last, by)
-        tables["… items alike"] = inference.means(derive.congruent(derive.items_alike(last)), by)
-        tables["… of each group"] = inference.means(last.astype({"subset": str}), [*by, "subset"])
+        tables["Accuracy on study items after training"] = effects.mean_interval(last, by)
+        tables["… items alike"] = effects.mean_interval(derive.congruent(derive.items_alike(last)), by)
+        tables["… of each group"] = effects.mean_interval(last.astype({"subset": str}), [*by, "subset"])
     tables["Tests, ICL only (few-shot)"] = inference.model_tests(first)
     tables["Effects, ICL only (few-shot)"] = inference.effect_sizes(first)
     if len(last):
@@ -128,9 +80,9 @@ def in_weights(group: Group) -> Section | None:
     last = derive.congruent(derive.after_training(rows))
     by = ["rotation", "curriculum"]
     tables = {
-        "Accuracy on study items after training": inference.means(last, by),
-        "… items alike": inference.means(derive.congruent(derive.items_alike(last)), by),
-        "… of each group": inference.means(last.astype({"subset": str}), [*by, "subset"]),
+        "Accuracy on study items after training": effects.mean_interval(last, by),
+        "… items alike": effects.mean_interval(derive.congruent(derive.items_alike(last)), by),
+        "… of each group": effects.mean_interval(last.astype({"subset": str}), [*by, "subset"]),
         "Tests": inference.model_tests(last),
         "Effects": inference.effect_sizes(last),
         "Forgetting at each switch of block": _forgetting(rows),
@@ -141,15 +93,13 @@ def in_weights(group: Group) -> Section | None:
 
 
 def trade_off(group: Group, experiment: str) -> Section | None:
-    jobs = group.jobs(experiment)
-    levels = {job.training_level for job in jobs}
-    if len(levels) < 2:
+    found = group.trade_off(experiment)
+    if found is None:
         return None
-    found = tradeoff.measure(
-        group.rows(jobs), group.rows(jobs, "finetune_loss"), group.task, jobs[0].flags["ablation"], group.chance
-    )
+    jobs = group.jobs(experiment)
     picture, ablation = group.picture(experiment), ABLATIONS[experiment]
-    tradeoff_plot.draw(found, picture, group.published_trade_off(ablation, found.retention_level), f" · {group.size}")
+    of_paper = group.published_trade_off(ablation, found.retention_level)
+    tradeoff_plot.draw(found, picture, of_paper, f" · {group.size}")
     tables = {}
     for name, level in (("generalisation", "test_level"), ("retention", "training_level")):
         means = tradeoff.mean_and_interval(getattr(found, name), [level])
@@ -158,12 +108,12 @@ def trade_off(group: Group, experiment: str) -> Section | None:
         tables[f"{name.capitalize()} (Spearman's rank correlation with the level {rank:.2f})"] = means.assign(
             low=low, high=high
         ).drop(columns="half")
-        of_paper = group.published_trade_off(ablation, found.retention_level)
     caption = captions.TRADE_OFF.format(units=found.units, base=jobs[0].flags["load_model_from"])
     caption += captions.PUBLISHED if of_paper[0] else ""
     if of_paper[0] and not of_paper[1]:
         caption += f" Published retention is tested at another level ({published.RETENTION_LEVEL[group.task, ablation]:g})."
-    notes = [f"Levels trained at: {', '.join(f'{level:g}' for level in sorted(levels))}."]
+    levels = sorted({job.training_level for job in jobs})
+    notes = [f"Levels trained at: {', '.join(f'{level:g}' for level in levels)}."]
     title = f"Trade-off, {experiment.removeprefix('tradeoff_')} · {group.title}"
     return Section(experiment, title, caption, jobs, picture, tables, notes)
 
@@ -173,12 +123,12 @@ def all_contexts(group: Group) -> Section | None:
     rows = derive.metalearned(group.rows(jobs)) if jobs else pd.DataFrame()
     if rows.empty or rows.context_curriculum.nunique() < 3:
         return None
-    kept, notes = _meeting(rows, "unrotated")
+    kept, notes = meeting(rows, "unrotated")
     picture, title = group.picture("few_shot_contexts"), f"Few-shot, all context curricula · {group.title}"
     few_shot.draw(kept, group.chance, group.published("icl", "few_shot"), title, picture)
     first = derive.few_shot(kept).astype({"rotation": str, "context_curriculum": str})
     tables = {
-        "Few-shot accuracy on novel items": inference.means(first, ["rotation", "context_curriculum"]),
+        "Few-shot accuracy on novel items": effects.mean_interval(first, ["rotation", "context_curriculum"]),
         "Tests": inference.model_tests(first, effect="context_curriculum"),
         "Effects": inference.effect_sizes(first, "context_curriculum"),
     }
@@ -194,17 +144,17 @@ def all_contexts(group: Group) -> Section | None:
 
 
 def context_against_steps(group: Group) -> Section | None:
-    """ICL + IWL, and IWL only if it is there: all pairs of context and step curriculum."""
+    """All pairs of context and step curriculum, of metalearned models."""
     jobs = [j for j in group.metalearned("unrotated", "blocked") if j.is_finetuned and not j.flags["congruent_only"]]
     if not jobs:
         return None
-    kept, notes = _meeting(derive.metalearned(group.rows(jobs)), "unrotated")
+    kept, notes = meeting(derive.metalearned(group.rows(jobs)), "unrotated")
     picture, title = group.picture("context_step"), f"Context against step curriculum, ICL + IWL · {group.title}"
     context_step.draw(kept, title, picture)
     by = ["rotation", "context_curriculum", "step_curriculum"]
     last = derive.after_training(kept).astype(dict.fromkeys(by, str))
     last = last[last.context_curriculum.isin(["blocked", "interleaved"])]
-    tables = {"Accuracy on study items after training": inference.means(last, by)}
+    tables = {"Accuracy on study items after training": effects.mean_interval(last, by)}
     for effect in by[1:]:
         tables[f"Effects of the {effect.replace('_', ' ')}"] = inference.effect_sizes(last, effect)
     return Section(
@@ -243,7 +193,7 @@ def asked(group: Group) -> Section | None:
     return Section("language_models", title, captions.LANGUAGE_MODELS, jobs, picture, tables, [])
 
 
-def _meeting(rows: pd.DataFrame, rotation: str) -> tuple[pd.DataFrame, list[str]]:
+def meeting(rows: pd.DataFrame, rotation: str) -> tuple[pd.DataFrame, list[str]]:
     """The rows of the seeds that meet the .9 criterion, and a word on the others; all if none does."""
     kept, seeds, left_out = derive.meet_criterion(rows, rotation)
     what = f"few-shot above {derive.CRITERION:g} on {'rule-like' if rotation == 'unrotated' else 'rotated'}, blocked contexts"

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 
 from analysis import claims, published, tradeoff
+from analysis.group import Group
 from analysis.load import load
 from analysis.report import build, main, write
-from analysis.sections import SECTIONS, Group
+from analysis.sections import SECTIONS
 from analysis.tables import COLUMNS
 from benchmarks import synthetic
 from tests.conftest import ROOT

@@ -29,7 +29,7 @@ def draw(folder: Path, found: Summary) -> None:
         figure = plt.figure(figsize=(11, 3.3 * rows), layout="constrained")
         parts = figure.subfigures(rows, 1, squeeze=False)[:, 0]
         top = parts[0].subplots(1, 3)
-        _metalearning(top[0], validation) if metalearned else _nothing(top[0], "no metalearning\n(in-weight learning only)")
+        _metalearning(top[0], validation) if metalearned else parts.nothing(top[0], "no metalearning\n(in-weight learning only)")
         _few_shot(top[1], found)
         _after_training(top[2], found)
         if curves:
@@ -67,7 +67,7 @@ def _few_shot(axes: Axes, found: Summary) -> None:
 def _after_training(axes: Axes, found: Summary) -> None:
     rows = [row for row in found["after_training"] if row["context_curriculum"] == row["step_curriculum"]]
     if not rows:
-        _nothing(axes, "no finetuning")
+        parts.nothing(axes, "no finetuning")
         return
     _bars(axes, rows, ["init", "rotation"], "step_curriculum")
     parts.forgotten_line(axes, sum(name.startswith("study_") for name in rows[0]))
@@ -78,7 +78,7 @@ def _after_training(axes: Axes, found: Summary) -> None:
 def _bars(axes: Axes, rows: list[dict], group: list[str], color: str) -> None:
     """Bars in groups; the bars of a group differ in colour."""
     if not rows:
-        _nothing(axes, "nothing tested")
+        parts.nothing(axes, "nothing tested")
         return
     order = {"metalearned": 0, "loaded": 0, "random": 1, "unrotated": 0, "rotated": 1}
     groups = sorted({tuple(row[name] for name in group) for row in rows}, key=lambda g: [order[name] for name in g])
@@ -118,8 +118,3 @@ def _learning_curve(axes: Axes, title: str, curve: pd.DataFrame) -> None:
     for end in sorted(curve.groupby("block").step.max())[:-1]:
         axes.axvline(end, color="0.6", lw=0.8, ls=":")
     axes.set(title=title, xlabel="updates", ylim=(-0.03, 1.03))
-
-
-def _nothing(axes: Axes, why: str) -> None:
-    axes.text(0.5, 0.5, why, ha="center", va="center", color="0.4", transform=axes.transAxes)
-    axes.set_axis_off()
