@@ -27,18 +27,18 @@ def draw(folder: Path, found: Summary) -> None:
     with plt.rc_context(style.RC):
         rows = 2 if curves else 1
         figure = plt.figure(figsize=(11, 3.3 * rows), layout="constrained")
-        parts = figure.subfigures(rows, 1, squeeze=False)[:, 0]
-        top = parts[0].subplots(1, 3)
+        halves = figure.subfigures(rows, 1, squeeze=False)[:, 0]
+        top = halves[0].subplots(1, 3)
         _metalearning(top[0], validation) if metalearned else parts.nothing(top[0], "no metalearning\n(in-weight learning only)")
         _few_shot(top[1], found)
         _after_training(top[2], found)
         if curves:
-            bottom = parts[1].subplots(1, len(curves), sharey=True, squeeze=False)[0]
+            bottom = halves[1].subplots(1, len(curves), sharey=True, squeeze=False)[0]
             for axes, (title, curve) in zip(bottom, curves, strict=True):
                 _learning_curve(axes, title, curve)
             bottom[0].set_ylabel("accuracy")
             bottom[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-            parts[1].suptitle(
+            halves[1].suptitle(
                 "Finetuning on rule-like tasks (mean over episodes and seeds; dotted: another block begins)", fontsize=10
             )
         figure.savefig(folder / "summary.png")
