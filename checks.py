@@ -178,12 +178,12 @@ def _check_category(config: Config) -> None:
             config.n_distractors,
             f"leaves none of --n_task_dims {config.n_task_dims} for the two dimensions of an episode",
         )
-    exist, asked = config.n_task_dims * (config.n_task_dims - 1), config.n_train + config.n_val + config.n_test
-    if asked > exist and not config.load_data_from:
+    exist, held_out = config.n_task_dims * (config.n_task_dims - 1), config.n_val + config.n_test
+    if held_out >= exist and not config.load_data_from:
         raise BadInput(
-            "n_train", config.n_train,
-            f"with --n_val {config.n_val} and --n_test {config.n_test} asks for {asked} pairs of dimensions; "
-            f"--n_task_dims {config.n_task_dims} has {exist}",
+            "n_val", config.n_val,
+            f"with --n_test {config.n_test} holds out {held_out} pairs of dimensions; --n_task_dims {config.n_task_dims} has {exist}, "
+            "and metalearning needs some",
         )  # fmt: skip
 
 

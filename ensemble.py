@@ -39,7 +39,8 @@ class Ensemble:
     """N members with weights, data and Adam of their own: parameters are stacked on a leading member axis.
 
     Adam is elementwise and the summed loss has no term that mixes members, so each member's path is what it would be
-    alone. A single member runs without vmap.
+    alone. A single member runs without vmap. weight_decay is decoupled (Loshchilov & Hutter 2019, AdamW): every update
+    first shrinks all weights by that part of the learning rate.
     """
 
     def __init__(
@@ -47,12 +48,13 @@ class Ensemble:
         model: LlamaForCausalLM,
         weights: list[Weights],
         learning_rate: float,
-        beta2: float,
         causal: bool,
         device: torch.device,
+        beta2: float = 0.999,
+        weight_decay: float = 0.0,
     ):
         self.model, self.causal, self.device = model.to(device), causal, device
-        self.learning_rate, self.beta2 = learning_rate, beta2
+        self.learning_rate, self._betas, self._weight_decay = learning_rate, (0.9, beta2), weight_decay
         self._set({name: torch.stack([w[name] for w in weights]) for name in weights[0]})
 
     def __len__(self) -> int:
@@ -129,4 +131,11 @@ class Ensemble:
 
     def _set(self, parameters: Weights) -> None:
         self.parameters = {name: tensor.detach().to(self.device).clone().requires_grad_() for name, tensor in parameters.items()}
-        self.optimizer = torch.optim.Adam(self.parameters.values(), lr=self.learning_rate, betas=(0.9, self.beta2), fused=True)
+        self.optimizer = torch.optim.Adam(
+            self.parameters.values(),
+            lr=self.learning_rate,
+            betas=self._betas,
+            weight_decay=self._weight_decay,
+            decoupled_weight_decay=True,
+            fused=True,
+        )

@@ -108,7 +108,7 @@ def _seconds(
     """The time of one pass, extrapolated from one of at most 4 members and 8 contexts."""
     members, contexts = min(work.members, 4), min(work.contexts, 8)
     weights = [models.draw_weights(model, 0, config.init_scale, config.weight_init)] * members
-    ensemble = Ensemble(model, weights, 1e-3, 0.999, encoder.causal, device)
+    ensemble = Ensemble(model, weights, 1e-3, encoder.causal, device)
 
     def repeat(ids: np.ndarray) -> np.ndarray:
         return np.broadcast_to(ids, (members, contexts, *ids.shape[1:]))

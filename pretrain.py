@@ -64,7 +64,8 @@ class Metalearning:
         self.per_epoch = max(1, n_batches(config, *self.sizes[:2]))
         self.n_steps = config.n_epochs * self.per_epoch
         weights = [first_weights(seed) for seed in seeds]
-        self.ensemble = Ensemble(model, weights, config.pretrain_lr, config.adam_beta2, encoder.causal, device)
+        adam = {"beta2": config.adam_beta2, "weight_decay": config.weight_decay}
+        self.ensemble = Ensemble(model, weights, config.pretrain_lr, encoder.causal, device, **adam)
         self.step = 0
         self.active = [SeedProgress(seed) for seed in seeds]
         self.kept = dict(zip(seeds, weights, strict=True))

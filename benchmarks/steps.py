@@ -62,7 +62,7 @@ class Bench:
         return self.encoder.episodes(0, split, "unrotated", "blocked", n)
 
     def ensemble(self, n: int) -> Ensemble:
-        return Ensemble(self.model, [self.weights] * n, self.rate, 0.999, False, self.device)
+        return Ensemble(self.model, [self.weights] * n, self.rate, False, self.device)
 
     def plain(self) -> Plain:
         return Plain(self.architecture, self.weights, self.rate, self.device)

@@ -82,8 +82,10 @@ class CategoryTask:
         return np.concatenate([*slots, *marks(self._after)], axis=2).astype(np.int32)
 
     def _dimension_pairs(self, seed: int, split: str, n: int) -> np.ndarray:
-        """The ordered pairs of dimensions [n, 2] of a split; no pair is used twice. Tests come first, then
-        validation, then metalearning, so that the number of metalearning episodes changes no test."""
+        """The ordered pairs of dimensions [n, 2] of a split; no two splits share a pair. Tests come first, then
+        validation, then metalearning, so that the number of metalearning episodes changes no test. No pair comes
+        twice, unless metalearning has more episodes than there are pairs left: then it goes through these in rounds,
+        and labels, relevant dimension and items are drawn anew each time, so that no pair has an answer of its own."""
         if seed not in self._pairs:
             number = stream(seed, "category pairs").permutation(self.n_dims * (self.n_dims - 1))
             first, second = number // (self.n_dims - 1), number % (self.n_dims - 1)
@@ -95,7 +97,10 @@ class CategoryTask:
         }[split]
         if n > size:
             raise ValueError(f"{n} {split} episodes asked for, {size} declared")
-        return self._pairs[seed][start : start + n]
+        row = start + np.arange(n)
+        if split == "metalearning":
+            row = start + np.arange(n) % (len(self._pairs[seed]) - start)
+        return self._pairs[seed][row]
 
 
 def quadrants(n_values: int, rotated: bool) -> np.ndarray:

@@ -41,7 +41,7 @@ class Setting:
 
     def ours(self, kind, draws, levels, n_queries=3):
         """Logits [2, G, Q, T, V] of two members, each group of queries ablated in its own way; and the ensemble."""
-        ensemble = Ensemble(self.model, self.weights, 1e-3, 0.999, self.encoder.causal, CPU)
+        ensemble = Ensemble(self.model, self.weights, 1e-3, self.encoder.causal, CPU)
         context, queries, answers = (
             np.concatenate([getattr(e, part) for e in self.episodes]) for part in ("context", "queries", "answers")
         )

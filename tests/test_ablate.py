@@ -110,7 +110,7 @@ def test_counts_at_levels_against_the_slow_path(kind, monkeypatch):
     monkeypatch.setattr(test, "TOKENS_AT_ONCE", 1000)
     s = Setting(TASKS["category"])
     levels, repeats, keys = (0.4, 0.8), 3, [("a", 0), ("a", 1)]
-    ensemble = Ensemble(s.model, s.weights, 1e-3, 0.999, s.encoder.causal, CPU)
+    ensemble = Ensemble(s.model, s.weights, 1e-3, s.encoder.causal, CPU)
     n_correct, n_queries = count_correct_ablated(ensemble, s.episodes, s.ablation(kind), levels, repeats, keys)
     assert n_queries.tolist() == [[[12, 12, 24]] * 2] * 2
     draws = s.ablation(kind).draw_all(repeats, keys)
@@ -142,7 +142,7 @@ def losses_of(task, flags, folder, members=slice(None)):
     chosen = plan(config)[0][members]
     weights = [models.draw_weights(model, 0, 0.1)] * len(chosen)
     job = Job(folder, {}, {}, {}, save_minutes=10)
-    run = Finetuning(config, encoder, chosen, Ensemble(model, weights, 0.01, 0.999, encoder.causal, CPU), 0)
+    run = Finetuning(config, encoder, chosen, Ensemble(model, weights, 0.01, encoder.causal, CPU), 0)
     job.start("finetuning", run.n_steps, 0)
     run.run(job)
     job.close()
@@ -185,7 +185,7 @@ def test_no_two_draws_are_the_same(kind):
     keys = []
     for members in plan(config):
         run = Finetuning(
-            config, encoder, members, Ensemble(model, [models.draw_weights(model, 0, 0.1)], 0.01, 0.999, False, CPU), 0
+            config, encoder, members, Ensemble(model, [models.draw_weights(model, 0, 0.1)], 0.01, False, CPU), 0
         )
         for run.step in range(3):
             for purpose in ("ablation", "test ablation", "attention dropout"):
@@ -208,7 +208,7 @@ def test_attention_dropout_by_hand():
     assert factors.shape == (2, 2, 1, 2, 55 + 25 * 5, 55 + 5)
     assert factors.unique().tolist() == pytest.approx([0, 4 / 3])
     assert (factors == 0).float().mean().item() == pytest.approx(0.25, abs=0.01)
-    ensemble = Ensemble(s.model, s.weights, 1e-3, 0.999, False, CPU)
+    ensemble = Ensemble(s.model, s.weights, 1e-3, False, CPU)
     plain = ensemble.logits(Batch.of_arrays(context, queries, answers, CPU))
     ones = ensemble.logits(Batch.of_arrays(context, queries, answers, CPU, factors=torch.ones_like(factors)))
     assert (plain - ones).abs().max() < 1e-10

@@ -108,6 +108,23 @@ def test_pairs_are_disjoint_as_ordered_pairs():
     assert pairs.max() == 199
 
 
+def test_more_episodes_than_pairs_use_them_again_with_other_answers():
+    """Six dimensions have 30 ordered pairs; 4 + 2 are held out, and the 24 left serve 400 metalearning episodes in rounds."""
+    t = CategoryTask(configured("--task category --n_task_dims 6 --n_symbols 4 --n_in_context 8 --n_train 400 --n_val 4 --n_test 2"))
+    splits = {split: {tuple(p) for p in t._dimension_pairs(1, split, n).tolist()} for split, n in (("test", 2), ("validation", 4))}
+    pairs = [tuple(p) for p in t._dimension_pairs(1, "metalearning", 400).tolist()]
+    assert set(pairs).isdisjoint(splits["test"] | splits["validation"])
+    assert len(set(pairs)) == 24
+    assert pairs[:376] == pairs[24:]
+    items = t.draw(1, "metalearning", "unrotated", "blocked", 400)
+    of_one_pair = range(0, 400, 24)
+    rules = set()
+    for i in of_one_pair:
+        answer = {tuple(place): int(a) for place, a in zip(items.place[i].tolist(), items.answer[i, :, 0], strict=True)}
+        rules.add((answer[0, 0], answer[0, 3]))  # of Q0 and Q1: both labels on either of the dimensions
+    assert len(rules) == 4
+
+
 def test_test_episodes_share_pairs_and_labels_across_conditions_and_nothing_else():
     t = task("--n_distractors 2")
     drawn = [t.draw(5, "test", r, c, 3) for r in ("unrotated", "rotated") for c in ("blocked", "interleaved")]

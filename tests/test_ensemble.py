@@ -23,8 +23,9 @@ def small_model(dtype=torch.float64, flags=TASKS["grid"]):
     return built(config, Encoder(config, make_task(config))).to(dtype)
 
 
-def ensemble(model, seeds, learning_rate=1e-2, causal=False) -> Ensemble:
-    return Ensemble(model, [models.draw_weights(model, s, 0.1) for s in seeds], learning_rate, 0.999, causal=causal, device=CPU)
+def ensemble(model, seeds, learning_rate=1e-2, causal=False, **adam) -> Ensemble:
+    weights = [models.draw_weights(model, s, 0.1) for s in seeds]
+    return Ensemble(model, weights, learning_rate, causal=causal, device=CPU, **adam)
 
 
 def batches(encoder, seeds, step, k=5) -> Batch:
@@ -69,11 +70,15 @@ def test_a_step_by_hand():
     (-log_p.mean()).backward()
     slow = ensemble(model, [0], learning_rate=1e-3)
     slow.step(batch, rate=0.25)
+    shrunk = ensemble(model, [0], learning_rate=1e-3, weight_decay=0.5)
+    shrunk.step(batch, rate=0.25)
     for name, p in plain.named_parameters():
         # first step of Adam: both moments, corrected for their bias, are the gradient and its square
         change = 1e-3 * p.grad / (p.grad.abs() + 1e-8)
         assert (trained.weights(0)[name] - (before[name] - change)).abs().max() < 1e-9, name
         assert (slow.weights(0)[name] - (before[name] - 0.25 * change)).abs().max() < 1e-9, name
+        decay = 0.25 * 1e-3 * 0.5 * before[name]
+        assert (shrunk.weights(0)[name] - (before[name] - decay - 0.25 * change)).abs().max() < 1e-9, name
 
 
 def test_state_continues_exactly():

@@ -102,7 +102,7 @@ def test_a_member_against_a_plain_loop(setting, curriculum, batch_size):
     config = dataclasses.replace(config, finetune_bs=batch_size)
     member = next(m for ensemble in plan(config) for m in ensemble if (m.step_curriculum, m.episode) == (curriculum, 1))
     weights = models.draw_weights(model, 0, 0.1)
-    ensemble = Ensemble(model, [weights], config.finetune_lr, 0.999, causal=False, device=torch.device("cpu"))
+    ensemble = Ensemble(model, [weights], config.finetune_lr, causal=False, device=torch.device("cpu"))
     run = Finetuning(config, encoder, [member], ensemble, 0)
     job.start("finetuning", run.n_steps, 0)
     run.run(job)
@@ -177,7 +177,7 @@ def test_company_changes_nothing(setting, tmp_path):
     rows = {}
     for name, chosen in (("together", members), ("alone", members[1:2])):
         job = Job(tmp_path / name, {}, {}, {}, save_minutes=10)
-        ensemble = Ensemble(model, [weights] * len(chosen), config.finetune_lr, 0.999, causal=False, device=torch.device("cpu"))
+        ensemble = Ensemble(model, [weights] * len(chosen), config.finetune_lr, causal=False, device=torch.device("cpu"))
         run = Finetuning(config, encoder, chosen, ensemble, 0)
         job.start("finetuning", run.n_steps, 0)
         run.run(job)
