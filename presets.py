@@ -27,9 +27,8 @@ PAPER_VALUES: dict[str, dict[str, Any]] = {
 
 # Smaller models, and the robust recipe.
 _SMALL = {
-    "n_layers": 4,
+    "n_layers": 2,
     "n_heads": 4,
-    "rope_theta": 100.0,
     "print_every": 50,
     "test_every": 50,
     "congruent_only": True,
@@ -39,18 +38,20 @@ _SMALL = {
 # Without flips: with them the model has to find out first which digit is the colour's, which takes several times as long.
 _SMALL_GRID = {
     **_SMALL,
+    "rope_theta": 100.0,
     "real_words": True,
     "generate_all": True,
     "p_flip_xy": 0.0,
 }
+# Few dimensions, whose pairs come again and again with other labels and another relevant dimension: with a pair for each
+# episode the labels are memorised instead. A short wavelength keeps the two symbols before a label apart.
 _SMALL_CATEGORY = {
     **_SMALL,
-    "n_layers": 2,
-    "n_task_dims": 120,
+    "rope_theta": 10.0,
+    "n_task_dims": 30,
     "n_symbols": 4,
     "n_in_context": 8,
     "max_len": 64,
-    "n_train": 14000,
     "finetune_bs": 8,
 }
 
@@ -60,12 +61,12 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         "category": {"seed": 1, "n_runs": 10},
     },
     "laptop": {
-        "grid": {**_SMALL_GRID, "n_train": 12000, "n_epochs": 7, "n_val": 100, "n_test": 10, "n_steps_per_block": 200},
-        "category": {**_SMALL_CATEGORY, "n_epochs": 12, "n_val": 100, "n_test": 10, "n_steps_per_block": 200},
+        "grid": {**_SMALL_GRID, "n_train": 12000, "n_epochs": 10, "n_val": 100, "n_test": 10, "n_steps_per_block": 200},
+        "category": {**_SMALL_CATEGORY, "n_train": 40000, "n_epochs": 4, "n_val": 100, "n_test": 10, "n_steps_per_block": 200},
     },
     "demo": {
         "grid": {**_SMALL_GRID, "n_train": 8000, "n_epochs": 1, "n_val": 40, "n_test": 5, "n_steps_per_block": 100},
-        "category": {**_SMALL_CATEGORY, "n_epochs": 7, "n_val": 100, "n_test": 10, "n_steps_per_block": 200},
+        "category": {**_SMALL_CATEGORY, "n_train": 32000, "n_epochs": 3, "n_val": 100, "n_test": 10, "n_steps_per_block": 200},
     },
 }
 
