@@ -116,7 +116,7 @@ class Config:
     lr_schedule: str = flag(METALEARNING, "constant", "the learning rate after them: constant, or falling to 0 at the last update in a straight line", choices=("constant", "linear"))
     print_every: int = flag(METALEARNING, 500, "updates between two rows of the loss", low=1)
     test_every: int = flag(METALEARNING, 1000, "updates between two validations", low=1)
-    stop_early: bool = flag(METALEARNING, False, "stop a seed after --patience validations without a new best")
+    stop_early: bool = flag(METALEARNING, False, "stop a seed after --patience validations without a new best, or once it answers all novel queries of one rightly")
     patience: int = flag(METALEARNING, 200, "validations in a row that bring no new best", low=1)
 
     n_blocks: int = flag(FINETUNING, 4, "blocks; 0 = no finetuning", low=0, high=1000000)

@@ -170,14 +170,16 @@ class Metalearning:
                     for i, subset in enumerate(self.subsets)
                 ),
             )
-        self._stop_early(recorder)
+        self._stop_early(recorder, int(n_queries[0, novel]))
         self.news["novel"] = float((n_correct / n_queries)[:, novel].mean())
 
-    def _stop_early(self, recorder: Job) -> None:
+    def _stop_early(self, recorder: Job, n_queries: int) -> None:
+        """Stop seeds that ran out of patience, and those that answer all `n_queries` rightly: no later model can be kept."""
         if not self.config.stop_early:
             return
-        going_on = [member for member, s in enumerate(self.active) if s.stale < self.config.patience]
-        stopped = [s for s in self.active if s.stale >= self.config.patience]
+        stops = [s.stale >= self.config.patience or s.best == n_queries for s in self.active]
+        going_on = [member for member, stop in enumerate(stops) if not stop]
+        stopped = [s for s, stop in zip(self.active, stops, strict=True) if stop]
         self._write_losses(recorder, stopped)
         if stopped and going_on:
             self.ensemble.keep(going_on)

@@ -94,6 +94,23 @@ def test_seeds_stop_early_each_for_itself(tmp_path):
     assert not loss.duplicated(["seed", "step", "subset"]).any()
 
 
+def test_a_perfect_seed_stops_as_no_later_model_could_be_kept(tmp_path):
+    """Four of the six pairs of three dimensions are learned by heart. In some seeds the validation pair has, by chance, the
+    labels of the same pair written the other way round, and is answered all right."""
+    flags = "--n_task_dims 3 --n_train 4 --n_val 1 --n_test 1 --n_epochs 60 --test_every 1 --pretrain_bs 64"
+    n_perfect = 0
+    for seed in range(4):
+        _, whole, kept, *_ = metalearned(tmp_path, f"{flags} --seed {seed}", "category", f"whole{seed}")
+        _, stopped, kept_early, *_ = metalearned(tmp_path, f"{flags} --seed {seed} --stop_early", "category", f"stopped{seed}")
+        novel = pd.read_csv(whole / "pretrain_accuracy.csv").query("subset == 'novel'")
+        perfect = novel[novel.n_correct == novel.n_queries]
+        last = perfect.step.min() if len(perfect) else novel.step.max()
+        assert pd.read_csv(stopped / "pretrain_accuracy.csv").step.max() == last
+        assert all(torch.equal(tensor, kept_early[seed][name]) for name, tensor in kept[seed].items())
+        n_perfect += bool(len(perfect))
+    assert n_perfect, "other flags are needed"
+
+
 def test_a_seed_is_the_same_alone_and_in_company(tmp_path):
     """Not to the bit, as sums are ordered otherwise, but closely, after a training short enough to stay close."""
     _, _, together, *_ = metalearned(tmp_path, "--n_runs 3", name="together")
