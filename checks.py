@@ -182,8 +182,8 @@ def _check_category(config: Config) -> None:
     if held_out >= exist and not config.load_data_from:
         raise BadInput(
             "n_val", config.n_val,
-            f"with --n_test {config.n_test} holds out {held_out} pairs of dimensions; --n_task_dims {config.n_task_dims} has {exist}, "
-            "and metalearning needs some",
+            f"with --n_test {config.n_test} holds out {held_out} pairs of dimensions; "
+            f"--n_task_dims {config.n_task_dims} has {exist}, and metalearning needs some",
         )  # fmt: skip
 
 

@@ -111,7 +111,6 @@ class Config:
     queries_per_episode: int = flag(METALEARNING, 1, "queries that share a context in an update", low=1)
     pretrain_lr: float = flag(METALEARNING, 1e-3, "Adam's learning rate", above=0)
     warmup_steps: int = flag(METALEARNING, 0, "updates over which the learning rate rises to --pretrain_lr", low=0, high=1000000000)
-    adam_beta2: float = flag(METALEARNING, 0.999, "Adam's second decay rate; finetuning's is 0.999", low=0, high=0.999999)
     weight_decay: float = flag(METALEARNING, 0.0, "decoupled weight decay, a part of the learning rate: the weights shrink by RATE * DECAY in an update", low=0, high=100)
     lr_schedule: str = flag(METALEARNING, "constant", "the learning rate after them: constant, or falling to 0 at the last update in a straight line", choices=("constant", "linear"))
     print_every: int = flag(METALEARNING, 500, "updates between two rows of the loss", low=1)
@@ -148,6 +147,7 @@ class Config:
     rope_theta: float = flag(MODEL, 1e4, "base of the rotary position embedding", low=1, high=1e9)
     init_scale: float = flag(TRAINING, 0.02, "standard deviation of the initial weights", above=0, high=100)
     weight_init: str = flag(TRAINING, "normal", "initial weights: independent, or keys as queries, outputs as values, read out as embedded", choices=("normal", "matching"))
+    adam_beta2: float = flag(TRAINING, 0.999, "Adam's second decay rate, in metalearning and finetuning", low=0, high=0.999999)
 
     llm: str | None = flag(LLM, None, "ask this causal language model in context: a folder, or a name on the hub")
     llama2_size: str | None = flag(LLM, None, "the same with Llama 2, from CACHE_DIR/Llama-2-SIZE-hf", choices=("7b", "7b-chat", "13b", "13b-chat", "70b", "70b-chat"))

@@ -63,8 +63,11 @@ def run(config: Config, stop: StopFlag | None = None) -> int:
     if config.experiment != "llm":  # whose tokens and positions are the model's own
         check_episodes(config, encoder)
     if config.show:
+        import signal
+
         from analysis.show import show_episodes
 
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` is no error
         print(show_episodes(config, encoder))
         return DONE
     if config.experiment == "llm":

@@ -33,12 +33,19 @@ RESULTS, TABLE, PAGE = ROOT / "benchmarks/runs", ROOT / "docs/emergence.csv", RO
 LEFT_CHANCE = {"grid": 0.10, "category": 0.60}  # chance is .04 and .5; five standard errors above, and more
 COMMON = "--n_blocks 0 --no_with_iwl_only --threads 1"
 
+AGAIN = "--n_task_dims 30 --n_train 40000"  # pairs of dimensions come again, with other labels
+CONSTANT = "--n_epochs 4 --lr_schedule constant"
+SCREEN = f"{AGAIN} {CONSTANT} --rope_theta 10"
+
 # Each row changes the first one of its task.
 ROWS = {
     "grid": ("grid", ""),
-    "grid-normal-init": ("grid", "--weight_init normal"),
-    "grid-2-layers": ("grid", "--n_layers 2"),
+    "grid-2-layers": ("grid", "--n_layers 2 --n_epochs 12"),
     "grid-3-layers": ("grid", "--n_layers 3"),
+    "grid-2-layers-rope-10": ("grid", "--n_layers 2 --rope_theta 10"),
+    "grid-2-layers-width-128": ("grid", "--n_layers 2 --d_model 128"),
+    "grid-2-layers-width-128-8-heads": ("grid", "--n_layers 2 --d_model 128 --n_heads 8"),
+    "grid-normal-init": ("grid", "--weight_init normal"),
     "grid-25-queries": ("grid", "--queries_per_episode 25"),
     "grid-128-episodes": ("grid", "--pretrain_bs 640"),
     "grid-rate-1e-3": ("grid", "--pretrain_lr 1e-3"),
@@ -51,13 +58,23 @@ ROWS = {
     "grid-interleaved": ("grid", "--pt_cond interleaved"),
     "category": ("category", ""),
     "category-constant-rate": ("category", "--lr_schedule constant"),
-    "category-matching-init": ("category", "--weight_init matching"),
-    "category-8-heads": ("category", "--n_heads 8"),
-    "category-rope-1e4": ("category", "--rope_theta 10000"),
-    "category-init-.02": ("category", "--init_scale 0.02"),
-    "category-rate-1e-3": ("category", "--pretrain_lr 1e-3"),
+    "category-longer": ("category", "--n_epochs 24"),
+    "category-decay": ("category", "--weight_decay 0.3"),
+    "category-rope-10": ("category", "--rope_theta 10"),
+    "category-200-dims": ("category", "--n_task_dims 200 --n_train 39000 --n_epochs 9"),
     "category-128-episodes": ("category", "--pretrain_bs 512"),
-    "category-20-dims": ("category", "--n_task_dims 20 --n_train 270"),
+    "category-twice": ("category", "--rope_theta 10 --n_train 28000 --n_epochs 9"),
+    "category-twice-constant-rate": ("category", "--rope_theta 10 --n_train 28000 --n_epochs 6 --lr_schedule constant"),
+    "category-again": ("category", f"{AGAIN} --n_epochs 5 --rope_theta 10"),
+    "category-again-rope-100": ("category", f"{AGAIN} --n_epochs 4"),
+    "category-again-constant-rate": ("category", SCREEN),
+    "category-again-60-dims": ("category", f"--n_task_dims 60 --n_train 40000 {CONSTANT} --rope_theta 10"),
+    "category-again-rate-6e-3": ("category", f"{AGAIN} {CONSTANT} --pretrain_lr 6e-3"),
+    "category-again-2-heads": ("category", f"{SCREEN} --n_heads 2"),
+    "category-again-8-heads": ("category", f"{SCREEN} --n_heads 8"),
+    "category-again-width-128": ("category", f"{SCREEN} --d_model 128"),
+    "category-again-width-128-8-heads": ("category", f"{SCREEN} --d_model 128 --n_heads 8"),
+    "category-again-matching-init": ("category", f"{SCREEN} --weight_init matching"),
 }
 
 
@@ -75,7 +92,7 @@ def run(row: str, seed: int) -> None:
 
 
 def measure(row: str, folder: Path) -> dict:
-    """A line of the table: updates until novel validation accuracy leaves chance, reaches .9, and peaks."""
+    """A line of the table, of a run that ended or was stopped: when novel accuracy left chance, reached .9, and peaked."""
     flags = read_flags(folder)
     rows = tables.read(folder, "pretrain_accuracy")
     novel = rows[rows.subset == "novel"]
@@ -106,9 +123,8 @@ def gather() -> pd.DataFrame:
     known = {(line["row"], line["seed"]): line for line in lines}
     for row in ROWS:
         for folder in sorted((RESULTS / row).glob("seed_*")):
-            if (folder / "summary.json").exists():
-                line = measure(row, folder)
-                known[line["row"], line["seed"]] = line
+            line = measure(row, folder)
+            known[line["row"], line["seed"]] = line
     order = list(ROWS)
     lines = sorted(known.values(), key=lambda line: (order.index(line["row"]), line["seed"]))
     return pd.DataFrame(lines).astype(dict.fromkeys(("leaves_chance", "reaches_.9", "cpu_seconds"), "Int64"))
@@ -143,9 +159,9 @@ def markdown(table: pd.DataFrame) -> str:
 def draw(path: Path) -> None:
     """Novel validation accuracy over updates, a line a seed, a panel a task: the laptop preset, and rows that change it."""
     with plt.rc_context(style.RC):
-        figure, panels = plt.subplots(1, 2, figsize=(11, 4), layout="constrained", sharey=True)
+        figure, panels = plt.subplots(1, 2, figsize=(12, 6), layout="constrained", sharey=True)
         for axes, task in zip(panels, ("grid", "category"), strict=True):
-            rows = [row for row in ROWS if ROWS[row][0] == task and list((RESULTS / row).glob("seed_*/summary.json"))]
+            rows = [row for row in ROWS if ROWS[row][0] == task and list((RESULTS / row).glob("seed_*"))]
             colors = dict(zip(rows, plt.get_cmap("tab20").colors, strict=False))
             for row in rows:
                 for k, folder in enumerate(sorted((RESULTS / row).glob("seed_*"))):
@@ -157,7 +173,7 @@ def draw(path: Path) -> None:
                     axes.plot(novel.step, accuracy, color=colors[row], lw=width, label=label if k == 0 else None)
             axes.axhline(0.04 if task == "grid" else 0.5, color="0.4", lw=0.8, ls=":")
             axes.set(title=f"{task} task", xlabel="updates", ylim=(-0.03, 1.03))
-            axes.legend(loc="upper left")
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncol=3)
         panels[0].set_ylabel("accuracy on novel items of validation episodes\n(dotted: chance)")
         figure.savefig(path, dpi=110)
         plt.close(figure)

@@ -184,9 +184,7 @@ def test_no_two_draws_are_the_same(kind):
     model = built(config, encoder)
     keys = []
     for members in plan(config):
-        run = Finetuning(
-            config, encoder, members, Ensemble(model, [models.draw_weights(model, 0, 0.1)], 0.01, False, CPU), 0
-        )
+        run = Finetuning(config, encoder, members, Ensemble(model, [models.draw_weights(model, 0, 0.1)], 0.01, False, CPU), 0)
         for run.step in range(3):
             for purpose in ("ablation", "test ablation", "attention dropout"):
                 keys += run._keys(purpose)

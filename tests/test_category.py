@@ -110,7 +110,9 @@ def test_pairs_are_disjoint_as_ordered_pairs():
 
 def test_more_episodes_than_pairs_use_them_again_with_other_answers():
     """Six dimensions have 30 ordered pairs; 4 + 2 are held out, and the 24 left serve 400 metalearning episodes in rounds."""
-    t = CategoryTask(configured("--task category --n_task_dims 6 --n_symbols 4 --n_in_context 8 --n_train 400 --n_val 4 --n_test 2"))
+    t = CategoryTask(
+        configured("--task category --n_task_dims 6 --n_symbols 4 --n_in_context 8 --n_train 400 --n_val 4 --n_test 2")
+    )
     splits = {split: {tuple(p) for p in t._dimension_pairs(1, split, n).tolist()} for split, n in (("test", 2), ("validation", 4))}
     pairs = [tuple(p) for p in t._dimension_pairs(1, "metalearning", 400).tolist()]
     assert set(pairs).isdisjoint(splits["test"] | splits["validation"])

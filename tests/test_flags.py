@@ -265,7 +265,8 @@ def test_a_folder_that_goes_away_is_one_line_and_loses_nothing(finished_job, tmp
     assert process.returncode == 1
     assert "Traceback" not in errors
     # Whatever is written next notices it: a table, the heartbeat, or the look at the lock before a save.
-    assert errors.splitlines()[-1].startswith("main.py: failed: ") and str(folder) in errors.splitlines()[-1]
+    assert errors.splitlines()[-1].startswith("main.py: failed: ")
+    assert str(folder) in errors.splitlines()[-1]
     os.rename(elsewhere, folder)
     assert run_main(*flags_of(task, folder)).returncode == 0
     assert contents(folder) == contents(undisturbed)

@@ -165,7 +165,10 @@ def test_a_signal_saves_and_asks_to_be_requeued(finished_job, tmp_path, phase_fi
         ("--task category --n_symbols 7", "--n_symbols 7: must be even"),
         ("--task category --n_labels 4 --n_labels_per_task 4", "--n_labels_per_task 4: needs --n_rel_dims 2"),
         ("--task category --n_labels_per_task 4 --n_rel_dims 2", "--n_labels_per_task 4: there are only --n_labels 2"),
-        ("--task category --n_task_dims 11", "--n_val 100: with --n_test 10 holds out 110 pairs of dimensions; --n_task_dims 11 has 110"),
+        (
+            "--task category --n_task_dims 11",
+            "--n_val 100: with --n_test 10 holds out 110 pairs of dimensions; --n_task_dims 11 has 110",
+        ),
         ("--out_dir . --overwrite", "--out_dir .: is not a folder of its own"),
         ("--show 1 --load_data_from .", "--show 1: draws episodes made from the flags"),
         ("--task category --n_distractors 199", "--n_distractors 199: leaves none"),
