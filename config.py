@@ -7,12 +7,13 @@ make of it stands in presets.py, and rules that join several flags in checks.py.
 from __future__ import annotations
 
 import dataclasses
+import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import presets
-from inherit import NoBase, find_base
+from inherit import NoBase, find_base, mistyped
 
 
 class BadInput(Exception):
@@ -91,7 +92,7 @@ class Config:
     strict_test: bool = flag(GRID, False, "no metalearning episode in validation or tests, no repeats among them")
     generate_all: bool = flag(GRID, False, "draw all episodes without replacement")
 
-    n_task_dims: int = flag(CATEGORY, 200, "dimensions", low=2, high=100000)
+    n_task_dims: int = flag(CATEGORY, 200, "dimensions; with fewer pairs of them than episodes, pairs come again with other labels", low=2, high=100000)
     n_rel_dims: int = flag(CATEGORY, 1, "dimensions that the label depends on", choices=(1, 2))
     n_labels: int = flag(CATEGORY, 2, "labels in all", low=2, high=10000)
     n_labels_per_task: int = flag(CATEGORY, 2, "labels of an episode", choices=(2, 4))
@@ -273,6 +274,8 @@ def _inherited(passed: dict[str, Any]) -> dict[str, Any]:
     if passed.get("experiment") not in presets.TRADE_OFFS:
         may_differ |= {"pt_rot_cond", "pt_cond"}
     values = {name: base.flags[name] for name in of_base | may_differ if name in base.flags}
+    if name := mistyped(values, typing.get_type_hints(Config)):
+        raise BadInput("load_model_from", passed["load_model_from"], f"its config.json has {values[name]!r} for --{name}")
     return {**values, "base_seeds": base.seeds, "n_runs": n_runs}
 
 

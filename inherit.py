@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,3 +96,12 @@ def _validated_seeds(path: Path) -> dict[int, int]:
     with open(path, newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["subset"] == "novel" and row["is_best"] == "1"]
     return {int(row["seed"]): int(row["n_correct"]) for row in rows}  # the last new best is the kept one
+
+
+def mistyped(values: dict[str, Any], kinds: dict[str, Any]) -> str | None:
+    """The first flag whose recorded value is not of its kind (int, float | None, …): a file that was changed by hand."""
+    for name, value in sorted(values.items()):
+        allowed = typing.get_args(kinds[name]) or (kinds[name],)
+        if type(value) not in allowed and not (type(value) is int and float in allowed):
+            return name
+    return None
