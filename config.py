@@ -7,13 +7,14 @@ make of it stands in presets.py, and rules that join several flags in checks.py.
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import presets
-from inherit import NoBase, find_base, mistyped
+from inherit import NoBase, find_base
 
 
 class BadInput(Exception):
@@ -92,7 +93,7 @@ class Config:
     strict_test: bool = flag(GRID, False, "no metalearning episode in validation or tests, no repeats among them")
     generate_all: bool = flag(GRID, False, "draw all episodes without replacement")
 
-    n_task_dims: int = flag(CATEGORY, 200, "dimensions; with fewer pairs of them than episodes, pairs come again with other labels", low=2, high=100000)
+    n_task_dims: int = flag(CATEGORY, 200, "dimensions; with fewer pairs of them than episodes, pairs come again with labels drawn anew", low=2, high=100000)
     n_rel_dims: int = flag(CATEGORY, 1, "dimensions that the label depends on", choices=(1, 2))
     n_labels: int = flag(CATEGORY, 2, "labels in all", low=2, high=10000)
     n_labels_per_task: int = flag(CATEGORY, 2, "labels of an episode", choices=(2, 4))
@@ -213,6 +214,23 @@ class Config:
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["group"] == EXECUTION}
 
 
+_FIELDS = {f.name: f for f in dataclasses.fields(Config)}
+_KINDS = typing.get_type_hints(Config)
+
+
+def is_sound(name: str, value: Any) -> bool:
+    """Whether a job can have recorded this value of a flag: it is of the flag's kind, one of its choices, within its bounds."""
+    kind, meta = _KINDS[name], _FIELDS[name].metadata
+    allowed = kind | int if isinstance(1.0, kind) else kind
+    if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
+        return False
+    if value is None or isinstance(value, bool):
+        return True
+    low, high, above = meta["low"], meta["high"], meta["above"]
+    within = (low is None or value >= low) and (high is None or value <= high) and (above is None or value > above)
+    return within and (not meta["choices"] or value in meta["choices"]) and (isinstance(value, str) or math.isfinite(value))
+
+
 def resolve(passed: dict[str, Any]) -> Config:
     """The configuration of the flags that were passed: they win over the preset, the preset over the paper."""
     preset = passed.get("preset", None if passed else "demo")
@@ -274,8 +292,9 @@ def _inherited(passed: dict[str, Any]) -> dict[str, Any]:
     if passed.get("experiment") not in presets.TRADE_OFFS:
         may_differ |= {"pt_rot_cond", "pt_cond"}
     values = {name: base.flags[name] for name in of_base | may_differ if name in base.flags}
-    if name := mistyped(values, typing.get_type_hints(Config)):
-        raise BadInput("load_model_from", passed["load_model_from"], f"its config.json has {values[name]!r} for --{name}")
+    for name, value in sorted(values.items()):
+        if not is_sound(name, value):
+            raise BadInput("load_model_from", passed["load_model_from"], f"its config.json has {value!r} for --{name}")
     return {**values, "base_seeds": base.seeds, "n_runs": n_runs}
 
 

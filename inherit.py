@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +57,7 @@ def find_base(path: Path, base_seed: int | None, n: int) -> Base:
     for seed in chosen:
         if not seed.weights.is_file():
             raise NoBase(f"has no {seed.weights.relative_to(path)}: its metalearning is not done")
-        if _without_seeds(seed.flags) != _without_seeds(chosen[0].flags):
+        if _differ(_without_seeds(seed.flags), _without_seeds(chosen[0].flags)):
             raise NoBase(f"holds jobs with different flags, {chosen[0].job} and {seed.job}; name one of them")
     numbers = tuple(seed.number for seed in chosen)
     return Base(tuple(seed.weights for seed in chosen), numbers, {**chosen[0].flags, "seed": numbers[0]})
@@ -87,6 +86,11 @@ def _seeds_of(job: Path) -> list[_Seed]:
         return []
 
 
+def _differ(flags: dict[str, Any], others: dict[str, Any]) -> bool:
+    """Whether a flag that both have differs; one that came into the program between two jobs changed neither."""
+    return any(flags[name] != others[name] for name in flags.keys() & others.keys())
+
+
 def _without_seeds(flags: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in flags.items() if name not in ("seed", "n_runs", "base_seeds")}
 
@@ -96,12 +100,3 @@ def _validated_seeds(path: Path) -> dict[int, int]:
     with open(path, newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["subset"] == "novel" and row["is_best"] == "1"]
     return {int(row["seed"]): int(row["n_correct"]) for row in rows}  # the last new best is the kept one
-
-
-def mistyped(values: dict[str, Any], kinds: dict[str, Any]) -> str | None:
-    """The first flag whose recorded value is not of its kind (int, float | None, …): a file that was changed by hand."""
-    for name, value in sorted(values.items()):
-        allowed = typing.get_args(kinds[name]) or (kinds[name],)
-        if type(value) not in allowed and not (type(value) is int and float in allowed):
-            return name
-    return None

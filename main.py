@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -63,8 +64,6 @@ def run(config: Config, stop: StopFlag | None = None) -> int:
     if config.experiment != "llm":  # whose tokens and positions are the model's own
         check_episodes(config, encoder)
     if config.show:
-        import signal
-
         from analysis.show import show_episodes
 
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` is no error
@@ -139,7 +138,7 @@ def check_folder(config: Config) -> bool:
     if config.log_with and not tracking.is_installed(config.log_with):
         raise BadInput("log_with", config.log_with, f"is not installed here: pip install {config.log_with}")
     with bad_folder(config):
-        finished = is_finished(Path(config.out_dir), config.defining_values(), config.overwrite)
+        finished = is_finished(Path(config.out_dir), config.defining_values(), config.overwrite, Config().defining_values())
         if not finished and not config.dry_run:
             check_free(Path(config.out_dir))
     begins = config.overwrite or not config.resume or not Path(config.out_dir).exists()
@@ -306,7 +305,9 @@ def in_folder(
     folder, lock, job = Path(config.out_dir), None, None
     try:
         lock = begin_folder(config, encoder)
-        if is_finished(folder, config.defining_values()):  # by a job that held the folder until now
+        if is_finished(
+            folder, config.defining_values(), defaults=Config().defining_values()
+        ):  # by a job that held the folder until now
             return DONE
         note_other_environment(folder, environment(device))
         flags = config.defining_values()

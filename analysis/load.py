@@ -10,12 +10,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import typing
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +21,7 @@ import pandas as pd
 import presets
 from analysis import tables
 from analysis.jobs import Job, fields
-from config import CATEGORY, DATA, DERIVED, EXECUTION, FINETUNING, GRID, MODEL, PROMPT, Config
+from config import CATEGORY, DATA, DERIVED, EXECUTION, FINETUNING, GRID, MODEL, PROMPT, Config, is_sound
 
 SAMPLE = "sample"  # results/sample is read only when it is asked for: it may hold what the reader's own jobs hold as well
 OF_JOB = ("size", "task", "experiment", "pt_rotation", "pt_curriculum")
@@ -31,9 +29,6 @@ OF_JOB = ("size", "task", "experiment", "pt_rotation", "pt_curriculum")
 
 class Unreadable(Exception):
     """Results that cannot be put together: which, and why."""
-
-
-_KINDS = typing.get_type_hints(Config)
 
 
 @dataclass(frozen=True)
@@ -149,17 +144,9 @@ def _jobs(root: Path) -> Iterable[Job]:
         except (OSError, ValueError, KeyError, TypeError):
             raise Unreadable(f"{path}: is not the configuration of a job") from None
         for f in dataclasses.fields(Config):
-            if f.metadata["group"] not in (EXECUTION, DERIVED) and not _is_sound(job.flags[f.name], f):
+            if f.metadata["group"] not in (EXECUTION, DERIVED) and not is_sound(f.name, job.flags[f.name]):
                 raise Unreadable(f"{path}: is not the configuration of a job: {f.name} is {job.flags[f.name]!r}")
         yield job
-
-
-def _is_sound(value: Any, f: dataclasses.Field) -> bool:
-    """Whether a flag can have this value."""
-    kind = _KINDS[f.name]
-    allowed = kind | int if isinstance(1.0, kind) else kind
-    of_kind = isinstance(value, allowed) and (not isinstance(value, bool) or kind is bool)
-    return of_kind and (value is None or not f.metadata["choices"] or value in f.metadata["choices"])
 
 
 def _refuse_doubles(jobs: list[Job]) -> None:

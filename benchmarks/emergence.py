@@ -123,8 +123,12 @@ def gather() -> pd.DataFrame:
     known = {(line["row"], line["seed"]): line for line in lines}
     for row in ROWS:
         for folder in sorted((RESULTS / row).glob("seed_*")):
+            if not tables.find(folder, "pretrain_accuracy").exists():
+                continue
             line = measure(row, folder)
-            known[line["row"], line["seed"]] = line
+            before = known.get((line["row"], line["seed"]))
+            if before is None or (folder / "summary.json").exists() or line["updates"] > before["updates"]:
+                known[line["row"], line["seed"]] = line
     order = list(ROWS)
     lines = sorted(known.values(), key=lambda line: (order.index(line["row"]), line["seed"]))
     return pd.DataFrame(lines).astype(dict.fromkeys(("leaves_chance", "reaches_.9", "cpu_seconds"), "Int64"))
@@ -197,7 +201,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.list:
         for row in ROWS:
-            print(f"{row:<24} python {' '.join(command(row, arguments.seeds[0]))}")
+            print(f"{row:<32} python {' '.join(command(row, arguments.seeds[0]))}")
         return
     for row in arguments.rows:
         for seed in arguments.seeds:

@@ -13,8 +13,9 @@ class FolderTaken(Exception):
     """The folder holds another job, or something that is no job."""
 
 
-def is_finished(folder: Path, flags: dict, overwrite: bool = False) -> bool:
-    """Whether a job with these flags is finished in the folder. Changes nothing.
+def is_finished(folder: Path, flags: dict, overwrite: bool = False, defaults: dict | None = None) -> bool:
+    """Whether a job with these flags is finished in the folder. Changes nothing. A flag that the job there did not know has
+    its value in `defaults`.
 
     Raises FolderTaken if the folder holds another job, or anything else, and is not to be moved aside (`overwrite`).
     """
@@ -29,6 +30,8 @@ def is_finished(folder: Path, flags: dict, overwrite: bool = False) -> bool:
     if recorded is None and _content(folder):
         raise FolderTaken("holds files that are not of a job; name another folder, or pass --overwrite to move it aside")
     flags = json.loads(json.dumps(flags))
+    if recorded is not None:
+        recorded = {**json.loads(json.dumps(defaults or {})), **recorded}
     if recorded is not None and recorded != flags:
         names = [name for name in sorted({*flags, *recorded}) if flags.get(name) != recorded.get(name)]
         listed = ", ".join(f"--{name} {recorded.get(name)} there, {flags.get(name)} here" for name in names)

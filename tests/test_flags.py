@@ -297,6 +297,17 @@ def test_a_log_has_plain_lines_with_the_time_left(finished_job):
     assert "\r" not in errors
 
 
+@pytest.mark.parametrize("preset", ["demo", "laptop"])
+def test_small_trade_offs_finetune_for_less(preset, tmp_path):
+    (tmp_path / "base.safetensors").touch()
+    base = f"--load_model_from {tmp_path}/base.safetensors"
+    for task, updates in (("grid", (1e-4, 500)), ("category", (3e-4, 200))):
+        config = configured(f"--preset {preset} --task {task}")
+        assert preset == "demo" or (config.finetune_lr, config.n_steps_per_block) == updates
+        config = configured(f"--preset {preset} --task {task} --experiment tradeoff_mask {base}")
+        assert (config.finetune_lr, config.n_steps_per_block) == (3e-4, 200)
+
+
 @pytest.mark.parametrize("task", ["grid", "category"])
 def test_a_recipe_changes_how_metalearning_goes_and_nothing_else(task):
     paper, published, robust = (

@@ -146,6 +146,7 @@ def test_metalearning_goes_on_from_loaded_weights(finished_job, tmp_path):
         ("--load_model_from JOB --n_layers 3", "--n_layers 3: the base in"),
         ("--load_model_from JOB --n_runs 3", "has 2 metalearned seeds; --n_runs 3 asks for more"),
         ("--load_model_from altered --n_epochs 0", "altered: its config.json has 'two' for --n_layers"),
+        ("--load_model_from beyond --n_epochs 0", "beyond: its config.json has 0 for --n_heads"),
         ("--load_model_from evil.pt --n_epochs 0", "cannot be read as weights"),
         ("--load_model_from truncated.safetensors --n_epochs 0", "cannot be read as weights"),
         ("--load_model_from empty.pt --n_epochs 0", "cannot be read as weights"),
@@ -163,9 +164,10 @@ def test_what_cannot_be_started_from(finished_job, tmp_path, flags, message, mon
     (tmp_path / "evil.pt").write_bytes(pickle.dumps(Evil(tmp_path / "run")))
     (tmp_path / "truncated.safetensors").write_bytes(best.read_bytes()[:-100])
     (tmp_path / "empty.pt").write_bytes(b"")
-    shutil.copytree(folder, tmp_path / "altered")
     config = (folder / "config.json").read_text()
-    (tmp_path / "altered/config.json").write_text(config.replace('"n_layers": 2', '"n_layers": "two"'))
+    for name, old, new in (("altered", '"n_layers": 2', '"n_layers": "two"'), ("beyond", '"n_heads": 2', '"n_heads": 0')):
+        shutil.copytree(folder, tmp_path / name)
+        (tmp_path / name / "config.json").write_text(config.replace(old, new))
     before = sorted(tmp_path.rglob("*"))
     assert main.main([word.replace("JOB", str(folder)).replace("BEST", str(best)) for word in flags.split()]) == 2
     error = capsys.readouterr().err

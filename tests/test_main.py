@@ -211,6 +211,15 @@ def test_dry_run_prints_and_writes_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_show_ends_quietly_when_nobody_reads_on():
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / "main.py"), "--show", "300"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as shown:
+        assert shown.stdout.readline().startswith("Episode 0")
+        shown.stdout.close()
+        assert shown.stderr.read() == ""
+
+
 def test_show_draws_the_places_that_the_text_gives(tmp_path):
     done = run_main("--task", "grid", "--real_words", "--show", "2", cwd=tmp_path)
     lines = done.stdout.splitlines()

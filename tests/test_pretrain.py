@@ -209,6 +209,21 @@ def test_the_rate_rises_over_the_warmup():
     assert torch.equal(weights["one"][1], weights["none"][1])
 
 
+def test_weights_decay_by_their_part_of_the_rate():
+    """The row of `<pad>` is in no sequence and has no gradient: in the second of two warm-up updates it shrinks by rate · decay."""
+    config = configured(f"{TINY['grid']} --warmup_steps 2 --pretrain_lr 0.01 --weight_decay 3")
+    encoder = Encoder(config, make_task(config))
+    model = built(config, encoder)
+    run = Metalearning(config, encoder, model, random_weights(config, model), [0], CPU)
+    name, pad = "model.embed_tokens.weight", encoder.vocabulary["<pad>"]
+    rows = [run.ensemble.weights(0)[name][pad]]
+    for _ in range(2):
+        run._update()
+        rows.append(run.ensemble.weights(0)[name][pad])
+    assert torch.allclose(rows[1], rows[0] * (1 - 0.5 * 0.01 * 3), rtol=1e-6)
+    assert torch.allclose(rows[2], rows[1] * (1 - 0.01 * 3), rtol=1e-6)
+
+
 def test_the_rate_falls_to_zero_in_a_straight_line():
     config = configured(f"{TINY['grid']} --warmup_steps 2 --lr_schedule linear")
     encoder = Encoder(config, make_task(config))

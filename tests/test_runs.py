@@ -115,6 +115,14 @@ def test_a_finished_job_is_recognised(tmp_path):
     assert not list((tmp_path / "j" / "checkpoints").iterdir())  # nothing goes on from a finished job
 
 
+def test_a_flag_younger_than_the_job_has_its_default(tmp_path):
+    first = job(tmp_path / "j")
+    first.finish({})
+    assert is_finished(tmp_path / "j", {**FLAGS, "young": 0.0}, defaults={"young": 0.0})
+    with pytest.raises(FolderTaken, match=r"--young 0.0 there, 0.5 here"):
+        is_finished(tmp_path / "j", {**FLAGS, "young": 0.5}, defaults={"young": 0.0})
+
+
 def test_a_folder_of_other_things_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(FolderTaken, match="not of a job"):
