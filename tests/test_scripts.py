@@ -104,7 +104,8 @@ def test_wrong_submissions_are_one_line(arguments, message):
 def test_a_trade_off_without_its_base_names_the_script_that_makes_it():
     flags = ("--task", "grid", "--recipe", "published")  # which no one's results/ has
     done = call("scripts/submit.sh", "--dry_run", "grid_tradeoff_mask", *flags, status=2, PRESET="laptop")
-    assert "results/laptop_published_grid_icl_iwl/unrotated_interleaved is not there; scripts/grid_iwl_icl.sh makes it" in done.stderr
+    base = "results/laptop_published_grid_icl_iwl/unrotated_interleaved"
+    assert f"{base} is not there; scripts/grid_iwl_icl.sh makes it" in done.stderr
 
 
 def test_each_trade_off_waits_for_what_makes_its_base(tmp_path):
