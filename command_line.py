@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
-import math
 import sys
 import types
 import typing
 from typing import Any
 
+from bounds import fault
 from config import DERIVED, BadInput, Config, resolve
 
 
@@ -75,7 +75,6 @@ def _plain(kind: Any) -> type:
 
 def _reader(field: dataclasses.Field, kind: type) -> Any:
     """Reads and checks a value of one flag."""
-    meta = field.metadata
 
     def read(text: str) -> Any:
         words = {int: "a whole number", float: "a number", str: "text"}[kind]
@@ -83,18 +82,8 @@ def _reader(field: dataclasses.Field, kind: type) -> Any:
             value = kind(text)
         except ValueError:
             raise BadInput(field.name, text, f"must be {words}") from None
-        if isinstance(value, float) and not math.isfinite(value):
-            raise BadInput(field.name, text, "must be a finite number")
-        if meta["choices"] and value not in meta["choices"]:
-            near = difflib.get_close_matches(text, map(str, meta["choices"]), n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise BadInput(field.name, text, f"must be one of {', '.join(map(str, meta['choices']))}{hint}")
-        if meta["low"] is not None and value < meta["low"]:
-            raise BadInput(field.name, text, f"must be at least {meta['low']}")
-        if meta["high"] is not None and value > meta["high"]:
-            raise BadInput(field.name, text, f"must be at most {meta['high']}")
-        if meta["above"] is not None and value <= meta["above"]:
-            raise BadInput(field.name, text, f"must be above {meta['above']}")
+        if wrong := fault(field, value):
+            raise BadInput(field.name, text, wrong)
         return value
 
     return read

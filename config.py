@@ -7,13 +7,13 @@ make of it stands in presets.py, and rules that join several flags in checks.py.
 from __future__ import annotations
 
 import dataclasses
-import math
 import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import presets
+from bounds import fault, of_kind
 from inherit import NoBase, find_base
 
 
@@ -214,21 +214,12 @@ class Config:
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["group"] == EXECUTION}
 
 
-_FIELDS = {f.name: f for f in dataclasses.fields(Config)}
 _KINDS = typing.get_type_hints(Config)
 
 
-def is_sound(name: str, value: Any) -> bool:
-    """Whether a job can have recorded this value of a flag: it is of the flag's kind, one of its choices, within its bounds."""
-    kind, meta = _KINDS[name], _FIELDS[name].metadata
-    allowed = kind | int if isinstance(1.0, kind) else kind
-    if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
-        return False
-    if value is None or isinstance(value, bool):
-        return True
-    low, high, above = meta["low"], meta["high"], meta["above"]
-    within = (low is None or value >= low) and (high is None or value <= high) and (above is None or value > above)
-    return within and (not meta["choices"] or value in meta["choices"]) and (isinstance(value, str) or math.isfinite(value))
+def is_sound(field: dataclasses.Field, value: Any) -> bool:
+    """Whether a job can have recorded this value of a flag."""
+    return of_kind(value, _KINDS[field.name]) and fault(field, value) is None
 
 
 def resolve(passed: dict[str, Any]) -> Config:
@@ -292,9 +283,9 @@ def _inherited(passed: dict[str, Any]) -> dict[str, Any]:
     if passed.get("experiment") not in presets.TRADE_OFFS:
         may_differ |= {"pt_rot_cond", "pt_cond"}
     values = {name: base.flags[name] for name in of_base | may_differ if name in base.flags}
-    for name, value in sorted(values.items()):
-        if not is_sound(name, value):
-            raise BadInput("load_model_from", passed["load_model_from"], f"its config.json has {value!r} for --{name}")
+    for f in dataclasses.fields(Config):
+        if f.name in values and not is_sound(f, values[f.name]):
+            raise BadInput("load_model_from", passed["load_model_from"], f"its config.json has {values[f.name]!r} for --{f.name}")
     return {**values, "base_seeds": base.seeds, "n_runs": n_runs}
 
 

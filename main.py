@@ -138,7 +138,7 @@ def check_folder(config: Config) -> bool:
     if config.log_with and not tracking.is_installed(config.log_with):
         raise BadInput("log_with", config.log_with, f"is not installed here: pip install {config.log_with}")
     with bad_folder(config):
-        finished = is_finished(Path(config.out_dir), config.defining_values(), config.overwrite, Config().defining_values())
+        finished = holds_finished(config, config.overwrite)
         if not finished and not config.dry_run:
             check_free(Path(config.out_dir))
     begins = config.overwrite or not config.resume or not Path(config.out_dir).exists()
@@ -148,6 +148,11 @@ def check_folder(config: Config) -> bool:
         if not os.access(path.parent, os.W_OK):
             raise BadInput("model_path", path, "its folder does not exist or may not be written to")
     return finished
+
+
+def holds_finished(config: Config, overwrite: bool = False) -> bool:
+    """Whether this job is finished in its folder (see `runs.folder.is_finished`)."""
+    return is_finished(Path(config.out_dir), config.defining_values(), overwrite, Config().defining_values())
 
 
 def sweep(config: Config) -> int:
@@ -305,9 +310,7 @@ def in_folder(
     folder, lock, job = Path(config.out_dir), None, None
     try:
         lock = begin_folder(config, encoder)
-        if is_finished(
-            folder, config.defining_values(), defaults=Config().defining_values()
-        ):  # by a job that held the folder until now
+        if holds_finished(config):  # by a job that held the folder until now
             return DONE
         note_other_environment(folder, environment(device))
         flags = config.defining_values()

@@ -144,7 +144,7 @@ def _jobs(root: Path) -> Iterable[Job]:
         except (OSError, ValueError, KeyError, TypeError):
             raise Unreadable(f"{path}: is not the configuration of a job") from None
         for f in dataclasses.fields(Config):
-            if f.metadata["group"] not in (EXECUTION, DERIVED) and not is_sound(f.name, job.flags[f.name]):
+            if f.metadata["group"] not in (EXECUTION, DERIVED) and not is_sound(f, job.flags[f.name]):
                 raise Unreadable(f"{path}: is not the configuration of a job: {f.name} is {job.flags[f.name]!r}")
         yield job
 

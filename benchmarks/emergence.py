@@ -91,6 +91,11 @@ def run(row: str, seed: int) -> None:
     (RESULTS / row / f"seed_{seed}" / "cpu_seconds").write_text(f"{cpu:.0f}\n")
 
 
+def runs_of(row: str) -> list[Path]:
+    """The folders of a row's runs, also of stopped ones, that were validated."""
+    return [folder for folder in sorted((RESULTS / row).glob("seed_*")) if tables.find(folder, "pretrain_accuracy").exists()]
+
+
 def measure(row: str, folder: Path) -> dict:
     """A line of the table, of a run that ended or was stopped: when novel accuracy left chance, reached .9, and peaked."""
     flags = read_flags(folder)
@@ -122,9 +127,7 @@ def gather() -> pd.DataFrame:
     lines = [] if not TABLE.exists() else pd.read_csv(TABLE).to_dict("records")
     known = {(line["row"], line["seed"]): line for line in lines}
     for row in ROWS:
-        for folder in sorted((RESULTS / row).glob("seed_*")):
-            if not tables.find(folder, "pretrain_accuracy").exists():
-                continue
+        for folder in runs_of(row):
             line = measure(row, folder)
             before = known.get((line["row"], line["seed"]))
             if before is None or (folder / "summary.json").exists() or line["updates"] > before["updates"]:
@@ -165,10 +168,10 @@ def draw(path: Path) -> None:
     with plt.rc_context(style.RC):
         figure, panels = plt.subplots(1, 2, figsize=(12, 6), layout="constrained", sharey=True)
         for axes, task in zip(panels, ("grid", "category"), strict=True):
-            rows = [row for row in ROWS if ROWS[row][0] == task and list((RESULTS / row).glob("seed_*"))]
+            rows = [row for row in ROWS if ROWS[row][0] == task and runs_of(row)]
             colors = dict(zip(rows, plt.get_cmap("tab20").colors, strict=False))
             for row in rows:
-                for k, folder in enumerate(sorted((RESULTS / row).glob("seed_*"))):
+                for k, folder in enumerate(runs_of(row)):
                     table = tables.read(folder, "pretrain_accuracy")
                     novel = table[table.subset == "novel"]
                     width = 2.0 if row == task else 1.0

@@ -29,9 +29,8 @@ def is_finished(folder: Path, flags: dict, overwrite: bool = False, defaults: di
     recorded = recorded_config(folder).get("flags")
     if recorded is None and _content(folder):
         raise FolderTaken("holds files that are not of a job; name another folder, or pass --overwrite to move it aside")
-    flags = json.loads(json.dumps(flags))
-    if recorded is not None:
-        recorded = {**json.loads(json.dumps(defaults or {})), **recorded}
+    flags, defaults = json.loads(json.dumps([flags, defaults or {}]))
+    recorded = None if recorded is None else {**defaults, **recorded}
     if recorded is not None and recorded != flags:
         names = [name for name in sorted({*flags, *recorded}) if flags.get(name) != recorded.get(name)]
         listed = ", ".join(f"--{name} {recorded.get(name)} there, {flags.get(name)} here" for name in names)
