@@ -27,6 +27,8 @@ def check(config: Config) -> None:
     if config.experiment == "iwl_only" and (config.n_epochs or config.load_model_from):
         flag, value = ("n_epochs", config.n_epochs) if config.n_epochs else ("load_model_from", config.load_model_from)
         raise BadInput(flag, value, "--experiment iwl_only starts from random weights, without metalearning")
+    if config.restarts and config.load_model_from:
+        raise BadInput("restarts", config.restarts, "--load_model_from has no other weights to start from; leave the flag out")
     if config.pt_cond is not None and config.pt_cond not in CURRICULA[config.task]:
         raise BadInput("pt_cond", config.pt_cond, f"the {config.task} task has {', '.join(CURRICULA[config.task])}")
     _check_ablation(config)

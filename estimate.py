@@ -58,7 +58,12 @@ def estimate(config: Config, encoder: Encoder, model: LlamaForCausalLM, device: 
             f"{work.what:<14}{work.times:>10,}{work.members:>9}{work.contexts:>10}{work.queries:>9}{_short(tokens):>10}"
             f"{timedelta(seconds=round(seconds))!s:>17}{memory:>7.2f} GiB"
         )
-    ending = " at most: --stop_early may end it sooner" if config.stop_early and config.n_epochs else ""
+    notes = []
+    if config.stop_early and config.n_epochs:
+        notes.append("--stop_early may end it sooner")
+    if config.restarts and config.n_epochs:
+        notes.append(f"seeds that have not learned start again, up to {config.restarts} times (--restarts)")
+    ending = f"; {', '.join(notes)}" if notes else ""
     return "\n".join([*lines, "", f"About {timedelta(seconds=round(total))} in all on this machine ({device.type}){ending}."])
 
 

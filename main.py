@@ -267,8 +267,8 @@ def perform(
 
     folder = Path(config.out_dir)
 
-    def first_weights(seed: int) -> models.Weights:
-        return loaded[seed] if loaded else models.draw_weights(model, seed, config.init_scale, config.weight_init)
+    def first_weights(seed: int, start: int) -> models.Weights:
+        return loaded[seed] if loaded else models.draw_weights(model, seed, config.init_scale, config.weight_init, start)
 
     def work(job: Job) -> None:
         def weights_of(seed: int, init: str) -> models.Weights:

@@ -57,20 +57,20 @@ def architecture(config: Config, vocab_size: int, pad: int | None = 0) -> dict:
     }
 
 
-def draw_weights(model: LlamaForCausalLM, seed: int, scale: float, weight_init: str = "normal") -> Weights:
-    """Initial weights of a seed, a function of the arguments.
+def draw_weights(model: LlamaForCausalLM, seed: int, scale: float, weight_init: str = "normal", start: int = 0) -> Weights:
+    """Initial weights of a seed, a function of the arguments; others for each time it starts, from 0.
 
     normal: N(0, scale²) for every matrix, ones for the norms. matching: the same, then keys are made as queries are, each
     head's output is the transpose of its values, and a token is read out as it is embedded. So at first a position attends
     to those that hold what it holds, and passes on what it finds there: what in-context learning is made of. After
     Trockman & Kolter (2023), "Mimetic initialization of self-attention layers".
     """
-    weights = {}
+    weights, times = {}, (start,) if start else ()
     for name, parameter in model.named_parameters():
         if parameter.dim() == 1:
             weights[name] = torch.ones_like(parameter)
         else:
-            draws = stream(seed, "weights", name).standard_normal(tuple(parameter.shape), dtype=np.float32)
+            draws = stream(seed, "weights", name, *times).standard_normal(tuple(parameter.shape), dtype=np.float32)
             weights[name] = torch.from_numpy(draws * np.float32(scale)).to(parameter.dtype)
     if weight_init == "matching":
         for layer in range(model.config.num_hidden_layers):

@@ -81,8 +81,9 @@ _PUBLISHED = {
     "init_scale": 0.02,
     "weight_init": "normal",
     "lr_schedule": "constant",
+    "restarts": 0,
 }
-_ROBUST = {"pretrain_lr": 3e-3, "warmup_steps": 100, "adam_beta2": 0.98, "init_scale": 0.1}
+_ROBUST = {"pretrain_lr": 3e-3, "warmup_steps": 100, "adam_beta2": 0.98, "init_scale": 0.1, "restarts": 2}
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     "published": {"grid": {**_PUBLISHED, "pretrain_lr": 1e-3}, "category": {**_PUBLISHED, "pretrain_lr": 1e-4}},
     "robust": {
@@ -92,9 +93,10 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
 }
 DEFAULT_RECIPE = {"demo": "robust", "laptop": "robust"}
 
+_NO_METALEARNING = {"n_epochs": 0, "restarts": 0}
 _TRADE_OFF = {
+    **_NO_METALEARNING,
     "pt_cond": "interleaved",
-    "n_epochs": 0,
     "stop_early": False,
     "test_one_rot_cond": True,
     "congruent_only": True,
@@ -103,13 +105,13 @@ _TRADE_OFF = {
 }
 EXPERIMENT_VALUES: dict[str, dict[str, Any]] = {
     "icl_iwl": {},
-    "iwl_only": {"n_epochs": 0, "with_iwl_only": False},
+    "iwl_only": {**_NO_METALEARNING, "with_iwl_only": False},
     "tradeoff_mask": {**_TRADE_OFF, "ablation": "mask"},
     "tradeoff_noise": {**_TRADE_OFF, "ablation": "gaussian"},
     "llm": {
         "n_runs": 1,
         "lm_task": "causal",
-        "n_epochs": 0,
+        **_NO_METALEARNING,
         "n_blocks": 0,
         "with_iwl_only": False,
         "pt_rot_cond": None,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 import models
 from ablate import attention_dropout
 from data import Encoder, groups_per_batch, metalearning_groups, n_batches
 from ensemble import Batch, Ensemble
+from tasks import CRITERION
 from test import count_correct
 
 if TYPE_CHECKING:
@@ -50,37 +54,40 @@ class Metalearning:
         config: Config,
         encoder: Encoder,
         model: LlamaForCausalLM,
-        first_weights: Callable[[int], models.Weights],
+        first_weights: Callable[[int, int], models.Weights],
         seeds: list[int],
         device: torch.device,
     ):
-        self.config = config
+        self.config, self._first_weights = config, first_weights
         condition = (config.pt_rot_cond, config.pt_cond)
         n_train, n_val = (encoder.n_episodes(split) for split in ("metalearning", "validation"))
         self.validation = {seed: encoder.episodes(seed, "validation", *condition, n_val) for seed in seeds}
         self.episodes = {seed: encoder.episodes(seed, "metalearning", *condition, n_train) for seed in seeds if config.n_epochs}
         self.subsets = self.validation[seeds[0]].subsets
+        self.n_novel = n_val * int((self.validation[seeds[0]].subset[0] == self.subsets.index("novel")).sum())
         self.sizes = (n_train, self.validation[seeds[0]].queries.shape[1], config.queries_per_episode)
         self.per_epoch = max(1, n_batches(config, *self.sizes[:2]))
-        self.n_steps = config.n_epochs * self.per_epoch
-        weights = [first_weights(seed) for seed in seeds]
+        self.n_steps = config.n_epochs * self.per_epoch  # of one start
         adam = {"beta2": config.adam_beta2, "weight_decay": config.weight_decay}
-        self.ensemble = Ensemble(model, weights, config.pretrain_lr, encoder.causal, device, **adam)
-        self.step = 0
+        self._ensemble_of = partial(Ensemble, model, learning_rate=config.pretrain_lr, causal=encoder.causal, device=device, **adam)
+        self.kept = {seed: first_weights(seed, 0) for seed in seeds}
+        self.ensemble = self._ensemble_of(list(self.kept.values()))
+        self.step = self.start = 0
         self.active = [SeedProgress(seed) for seed in seeds]
-        self.kept = dict(zip(seeds, weights, strict=True))
+        self.stopped: list[SeedProgress] = []  # early, since the last start
         self.news: dict[str, float] = {}  # mean loss and accuracy if they were measured at this step, for people to watch
         self._clear_losses(self.active)
         self._order: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._epoch = -1
 
     def run(self, recorder: Job, chunk: int) -> None:
-        """From the current step to the end, or until every seed has stopped early."""
-        recorder.start("metalearning", self.n_steps, self.step)
+        """From the current step to the end of this start, or until every seed has stopped early."""
+        end = (self.start + 1) * self.n_steps
+        recorder.start("metalearning", self.n_steps, self.step - self.start * self.n_steps)
         if self.step == 0:
             self._validate(recorder)
             self._tick(recorder, 0)
-        while self.step < self.n_steps and self.active:
+        while self.step < end and self.active:
             self._update()
             at_epoch_end = self.step % self.per_epoch == 0
             if self.step % self.config.print_every == 0 or at_epoch_end:
@@ -90,6 +97,24 @@ class Metalearning:
             self._tick(recorder, 1)
             if recorder.save_due():
                 recorder.save(*self.state(chunk))
+
+    def start_again(self) -> bool:
+        """Whether any seed does: those whose kept model answers no more than CRITERION of the novel validation queries, if
+        there is a restart left. They have other initial weights and a new Adam; what they had kept stays until there is a
+        better one. Steps and epochs count on."""
+        behind = sorted((s for s in self.active + self.stopped if s.best <= CRITERION * self.n_novel), key=lambda s: s.seed)
+        if not behind or self.n_steps == 0 or self.start == self.config.restarts:
+            return False
+        self.start += 1
+        self.step = self.start * self.n_steps
+        for s in behind:
+            line = f"seed {s.seed} answers {s.best / self.n_novel:.3f} of the novel items of validation"
+            times = f"restart {self.start} of at most {self.config.restarts}"
+            tqdm.write(f"{line}, not more than {CRITERION}: other initial weights ({times})", file=sys.stderr)
+        self.active, self.stopped = [SeedProgress(s.seed, s.best) for s in behind], []
+        self.ensemble = self._ensemble_of([self._first_weights(s.seed, self.start) for s in behind])
+        self._clear_losses(self.active)
+        return True
 
     def _tick(self, recorder: Job, steps: int) -> None:
         recorder.tick(self.news, steps)
@@ -122,10 +147,10 @@ class Metalearning:
 
     def rate(self) -> float:
         """The part of --pretrain_lr that the next update has."""
-        warmup = max(1, self.config.warmup_steps)
-        if self.step < warmup or self.config.lr_schedule == "constant":
-            return min(1.0, (self.step + 1) / warmup)
-        return (self.n_steps - self.step) / (self.n_steps - warmup + 1)
+        warmup, step = max(1, self.config.warmup_steps), self.step - self.start * self.n_steps
+        if step < warmup or self.config.lr_schedule == "constant":
+            return min(1.0, (step + 1) / warmup)
+        return (self.n_steps - step) / (self.n_steps - warmup + 1)
 
     @property
     def epoch(self) -> int:
@@ -170,32 +195,34 @@ class Metalearning:
                     for i, subset in enumerate(self.subsets)
                 ),
             )
-        self._stop_early(recorder, int(n_queries[0, novel]))
+        self._stop_early(recorder)
         self.news["novel"] = float((n_correct / n_queries)[:, novel].mean())
 
-    def _stop_early(self, recorder: Job, n_queries: int) -> None:
-        """Stop seeds that ran out of patience, and those that answer all `n_queries` rightly: no later model can be kept."""
+    def _stop_early(self, recorder: Job) -> None:
+        """Stop seeds that ran out of patience, and those that answer all queries rightly: no later model can be kept."""
         if not self.config.stop_early:
             return
-        stops = [s.stale >= self.config.patience or s.best == n_queries for s in self.active]
+        stops = [s.stale >= self.config.patience or s.best == self.n_novel for s in self.active]
         going_on = [member for member, stop in enumerate(stops) if not stop]
         stopped = [s for s, stop in zip(self.active, stops, strict=True) if stop]
         self._write_losses(recorder, stopped)
         if stopped and going_on:
             self.ensemble.keep(going_on)
         self.active = [self.active[member] for member in going_on]
+        self.stopped += stopped
 
     def state(self, chunk: int) -> tuple[models.Weights, dict]:
         """Everything `restore` needs."""
         tensors = {f"ensemble/{name}": tensor for name, tensor in self.ensemble.state().items()}
         for seed, weights in self.kept.items():
             tensors.update({f"kept/{seed}/{name}": tensor for name, tensor in weights.items()})
-        return tensors, {"phase": "metalearning", "chunk": chunk, "step": self.step, "active": [asdict(s) for s in self.active]}
+        seeds = {"active": [asdict(s) for s in self.active], "stopped": [asdict(s) for s in self.stopped]}
+        return tensors, {"phase": "metalearning", "chunk": chunk, "start": self.start, "step": self.step, **seeds}
 
     def restore(self, tensors: models.Weights, state: dict) -> None:
         """Go on exactly where `state` was taken."""
-        self.step = state["step"]
-        self.active = [SeedProgress(**s) for s in state["active"]]
+        self.start, self.step = state["start"], state["step"]
+        self.active, self.stopped = ([SeedProgress(**s) for s in state[name]] for name in ("active", "stopped"))
         of_ensemble = {n.removeprefix("ensemble/"): t for n, t in tensors.items() if n.startswith("ensemble/")}
         self.ensemble.load_state(of_ensemble)
         for seed, weights in self.kept.items():
@@ -206,13 +233,13 @@ def metalearn(
     config: Config,
     encoder: Encoder,
     model: LlamaForCausalLM,
-    first_weights: Callable[[int], models.Weights],
+    first_weights: Callable[[int, int], models.Weights],
     recorder: Job,
     device: torch.device,
 ) -> None:
     """Metalearn all seeds, `--max_members` at a time, and leave `best_seedN.safetensors` for each.
 
-    `first_weights(seed)` gives the weights that a seed starts from.
+    `first_weights(seed, start)` gives the weights that a seed starts from, 0 for the first time, then 1 …
     """
     seeds = list(config.seeds)
     state = recorder.state
@@ -223,6 +250,8 @@ def metalearn(
             run.restore(recorder.tensors, state)
             state = {}
         run.run(recorder, chunk)
+        while run.start_again():
+            run.run(recorder, chunk)
         for seed, weights in run.kept.items():
             recorder.write_weights(f"best_seed{seed}.safetensors", weights)
         recorder.save({}, {"phase": "between chunks", "chunk": chunk + 1})

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-CRITERION = 0.9  # few-shot, rule-like, blocked: the seeds of a condition that metalearning has brought anywhere
+from tasks import CRITERION
+
 EPISODE = ["seed", "rotation", "context_curriculum", "step_curriculum", "episode"]
 CONDITION = ["rotation", "context_curriculum", "step_curriculum"]
 

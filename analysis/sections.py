@@ -16,6 +16,7 @@ from analysis.group import ABLATIONS, Group
 from analysis.jobs import Job
 from analysis.plots import context_step, emergence, few_shot, language_models, main_figure
 from analysis.plots import tradeoff as tradeoff_plot
+from tasks import CRITERION
 
 SHORT = {"category": "cat", "grid": "grid"}  # in names of scripts
 
@@ -196,7 +197,7 @@ def asked(group: Group) -> Section | None:
 def meeting(rows: pd.DataFrame, rotation: str) -> tuple[pd.DataFrame, list[str]]:
     """The rows of the seeds that meet the .9 criterion, and a word on the others; all if none does."""
     kept, seeds, left_out = derive.meet_criterion(rows, rotation)
-    what = f"few-shot above {derive.CRITERION:g} on {'rule-like' if rotation == 'unrotated' else 'rotated'}, blocked contexts"
+    what = f"few-shot above {CRITERION:g} on {'rule-like' if rotation == 'unrotated' else 'rotated'}, blocked contexts"
     if not seeds:
         return rows, [f"No seed meets the criterion ({what}); all are shown: {_listed(left_out)}."]
     out = f"left out: {_listed(left_out)}" if left_out else "none is left out"

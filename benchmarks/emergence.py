@@ -65,6 +65,7 @@ ROWS = {
     "category-128-episodes": ("category", "--pretrain_bs 512"),
     "category-twice": ("category", "--rope_theta 10 --n_train 28000 --n_epochs 9"),
     "category-twice-constant-rate": ("category", "--rope_theta 10 --n_train 28000 --n_epochs 6 --lr_schedule constant"),
+    "category-twice-longer": ("category", "--n_train 28000 --n_epochs 18"),
     "category-again": ("category", f"{AGAIN} --n_epochs 5 --rope_theta 10"),
     "category-again-rope-100": ("category", f"{AGAIN} --n_epochs 4"),
     "category-again-constant-rate": ("category", SCREEN),

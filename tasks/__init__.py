@@ -15,6 +15,9 @@ CURRICULA = {
     "grid": ("aligned", "misaligned", "blocked", "interleaved"),
     "category": ("blocked", "interleaved"),
 }
+# A seed that answers more of the novel items of the blocked contexts it is tested on has learned to learn in context. The published
+# analyses leave out the others.
+CRITERION = 0.9
 # The three sets of episodes a seed has; no two of them share an episode.
 SPLITS = ("metalearning", "validation", "test")
 

@@ -315,7 +315,7 @@ def test_a_recipe_changes_how_metalearning_goes_and_nothing_else(task):
     )
     assert paper.defining_values() == published.defining_values()
     changed = {name for name, value in robust.defining_values().items() if value != paper.defining_values()[name]}
-    ours = {"pretrain_lr", "pretrain_bs", "queries_per_episode", "warmup_steps", "adam_beta2", "init_scale"}
+    ours = {"pretrain_lr", "pretrain_bs", "queries_per_episode", "warmup_steps", "adam_beta2", "init_scale", "restarts"}
     assert changed == ours | {{"grid": "weight_init", "category": "lr_schedule"}[task]}
     assert robust.out_dir == paper.out_dir.replace("results/", "results/robust_")
     small = configured(f"--preset laptop --task {task}")

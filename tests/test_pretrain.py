@@ -15,8 +15,12 @@ from tests.conftest import TINY, built, configured
 CPU = torch.device("cpu")
 
 
+# Of the six pairs of three dimensions, four are learned by heart: then some seeds answer the validation pair.
+FEW_PAIRS = "--n_task_dims 3 --n_train 4 --n_val 1 --n_test 1 --n_epochs 60 --test_every 1 --pretrain_bs 64"
+
+
 def random_weights(config, model):
-    return lambda seed: models.draw_weights(model, seed, config.init_scale, config.weight_init)
+    return lambda seed, start: models.draw_weights(model, seed, config.init_scale, config.weight_init, start)
 
 
 def metalearned(tmp_path, flags: str, task: str = "grid", name: str = "job"):
@@ -95,13 +99,12 @@ def test_seeds_stop_early_each_for_itself(tmp_path):
 
 
 def test_a_perfect_seed_stops_as_no_later_model_could_be_kept(tmp_path):
-    """Four of the six pairs of three dimensions are learned by heart. In some seeds the validation pair has, by chance, the
-    labels of the same pair written the other way round, and is answered all right."""
-    flags = "--n_task_dims 3 --n_train 4 --n_val 1 --n_test 1 --n_epochs 60 --test_every 1 --pretrain_bs 64"
+    """In some seeds the validation pair has, by chance, the labels of the same pair written the other way round, and is
+    answered all right."""
     n_perfect = 0
     for seed in (0, 1, 6, 9):
-        _, whole, kept, *_ = metalearned(tmp_path, f"{flags} --seed {seed}", "category", f"whole{seed}")
-        _, stopped, kept_early, *_ = metalearned(tmp_path, f"{flags} --seed {seed} --stop_early", "category", f"stopped{seed}")
+        _, whole, kept, *_ = metalearned(tmp_path, f"{FEW_PAIRS} --seed {seed}", "category", f"whole{seed}")
+        _, stopped, kept_early, *_ = metalearned(tmp_path, f"{FEW_PAIRS} --seed {seed} --stop_early", "category", f"stopped{seed}")
         novel = pd.read_csv(whole / "pretrain_accuracy.csv").query("subset == 'novel'")
         perfect = novel[novel.n_correct == novel.n_queries]
         last = perfect.step.min() if len(perfect) else novel.step.max()
@@ -109,6 +112,43 @@ def test_a_perfect_seed_stops_as_no_later_model_could_be_kept(tmp_path):
         assert all(torch.equal(tensor, kept_early[seed][name]) for name, tensor in kept[seed].items())
         n_perfect += bool(len(perfect))
     assert n_perfect, "other flags are needed"
+
+
+def test_seeds_that_have_not_learned_start_again(tmp_path):
+    """Ten seeds of which some learn. The others have three starts, and keep the best model of all of them."""
+    flags = f"{FEW_PAIRS} --n_runs 10 --max_members 10"
+    config, folder, kept, model, encoder = metalearned(tmp_path, f"{flags} --restarts 2", "category", "again")
+    _, once, kept_once, *_ = metalearned(tmp_path, flags, "category", "once")
+    n_steps = 60  # 4 episodes × 16 queries are a batch
+    novel = pd.read_csv(folder / "pretrain_accuracy.csv").query("subset == 'novel'")
+    same = novel[novel.step <= n_steps].reset_index(drop=True)
+    assert same.equals(pd.read_csv(once / "pretrain_accuracy.csv").query("subset == 'novel'").reset_index(drop=True))
+    starts = []
+    for seed, of_seed in novel.groupby("seed"):
+        best = of_seed[of_seed.step <= n_steps].n_correct.max()
+        n = 1
+        while best <= 0.9 * 8 and n < 3:
+            n += 1
+            best = max(best, of_seed[of_seed.step <= n * n_steps].n_correct.max())
+        starts.append(n)
+        assert of_seed.step.max() == n * n_steps
+        assert sorted(of_seed.step[of_seed.step > n_steps]) == list(range(n_steps + 1, n * n_steps + 1))
+        best_so_far = of_seed.n_correct.cummax().shift(fill_value=-1)
+        assert ((of_seed.n_correct > best_so_far) == (of_seed.is_best == 1)).all()
+        unchanged = all(torch.equal(tensor, kept_once[seed][name]) for name, tensor in kept[seed].items())
+        assert unchanged == (of_seed[of_seed.is_best == 1].step.max() <= n_steps)
+    assert {1, 3} <= set(starts)
+
+    run = Metalearning(config, encoder, model, random_weights(config, model), list(config.seeds), CPU)
+    run.run(job := Job(tmp_path / "third", {}, {}, {}, save_minutes=10), 0)
+    assert run.start_again()
+    behind = [seed for seed, n in zip(config.seeds, starts, strict=True) if n > 1]
+    assert [s.seed for s in run.active] == behind
+    for member, seed in enumerate(behind):
+        weights = models.draw_weights(model, seed, config.init_scale, start=1)
+        assert all(torch.equal(tensor, weights[name]) for name, tensor in run.ensemble.weights(member).items())
+        assert not torch.equal(weights["lm_head.weight"], models.draw_weights(model, seed, config.init_scale)["lm_head.weight"])
+    job.close()
 
 
 def test_a_seed_is_the_same_alone_and_in_company(tmp_path):
@@ -147,7 +187,14 @@ class DyingJob(Job):
             raise Killed
 
 
-@pytest.mark.parametrize("flags", ["--n_runs 4 --n_epochs 5 --stop_early --patience 2", "--n_runs 3 --max_members 2"])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--n_runs 4 --n_epochs 5 --stop_early --patience 2",
+        "--n_runs 3 --max_members 2",
+        "--n_runs 4 --n_epochs 1 --stop_early --patience 2 --restarts 3",
+    ],
+)
 @pytest.mark.parametrize("dies_before", [True, False])
 def test_resuming_with_fewer_seeds_or_in_a_later_chunk(tmp_path, flags, dies_before):
     """Ensembles that have shrunk, and the second chunk of seeds, are gone on with to the same bytes."""
@@ -224,8 +271,8 @@ def test_weights_decay_by_their_part_of_the_rate():
     assert torch.allclose(rows[2], rows[1] * (1 - 0.01 * 3), rtol=1e-6)
 
 
-def test_the_rate_falls_to_zero_in_a_straight_line():
-    config = configured(f"{TINY['grid']} --warmup_steps 2 --lr_schedule linear")
+def test_the_rate_falls_to_zero_in_a_straight_line_in_every_start():
+    config = configured(f"{TINY['grid']} --warmup_steps 2 --lr_schedule linear --restarts 1")
     encoder = Encoder(config, make_task(config))
     model = built(config, encoder)
     run = Metalearning(config, encoder, model, random_weights(config, model), [0], CPU)
@@ -233,6 +280,8 @@ def test_the_rate_falls_to_zero_in_a_straight_line():
     while run.step < run.n_steps:
         rates.append(run.rate())
         run.step += 1
+    assert run.start_again()
+    assert [run.rate(), run.step] == [0.5, run.n_steps]
     n = run.n_steps - 1  # those from the last of the warm-up, which has all of it, would reach 0 at an update after the last
     assert rates[:2] == [0.5, 1.0]
     assert rates[2:] == pytest.approx([1 - k / n for k in range(1, n)])
