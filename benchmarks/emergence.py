@@ -31,7 +31,7 @@ from analysis.summary import read_flags  # noqa: E402
 
 RESULTS, TABLE, PAGE = ROOT / "benchmarks/runs", ROOT / "docs/emergence.csv", ROOT / "docs/emergence.md"
 LEFT_CHANCE = {"grid": 0.10, "category": 0.60}  # chance is .04 and .5; five standard errors above, and more
-COMMON = "--n_blocks 0 --no_with_iwl_only --threads 1"
+COMMON = "--n_blocks 0 --no_with_iwl_only --restarts 0 --threads 1"  # the rows tell how surely one start leads there
 
 AGAIN = "--n_task_dims 30 --n_train 40000"  # pairs of dimensions come again, with other labels
 CONSTANT = "--n_epochs 4 --lr_schedule constant"
@@ -62,7 +62,18 @@ ROWS = {
     "category-decay": ("category", "--weight_decay 0.3"),
     "category-rope-10": ("category", "--rope_theta 10"),
     "category-200-dims": ("category", "--n_task_dims 200 --n_train 39000 --n_epochs 9"),
-    "category-128-episodes": ("category", "--pretrain_bs 512"),
+    "category-128-episodes": ("category", "--pretrain_bs 512 --n_epochs 6"),
+    "category-16-queries": ("category", "--queries_per_episode 16"),
+    "category-rate-1e-3": ("category", "--pretrain_lr 1e-3"),
+    "category-no-warm-up": ("category", "--warmup_steps 0"),
+    "category-beta2-.999": ("category", "--adam_beta2 0.999"),
+    "category-init-.02": ("category", "--init_scale 0.02"),
+    "category-rope-1e4": ("category", "--rope_theta 10000"),
+    "category-8-heads": ("category", "--n_heads 8"),
+    "category-1-layer": ("category", "--n_layers 1"),
+    "category-4-layers": ("category", "--n_layers 4"),
+    "category-matching-init": ("category", "--weight_init matching"),
+    "category-published-recipe": ("category", "--recipe published"),
     "category-twice": ("category", "--rope_theta 10 --n_train 28000 --n_epochs 9"),
     "category-twice-constant-rate": ("category", "--rope_theta 10 --n_train 28000 --n_epochs 6 --lr_schedule constant"),
     "category-twice-longer": ("category", "--n_train 28000 --n_epochs 18"),
@@ -164,12 +175,23 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join(out)
 
 
+def panel_of(row: str) -> str:
+    """Where a row is drawn."""
+    if ROWS[row][0] == "grid":
+        return "grid task"
+    comes_again = row.startswith(("category-twice", "category-again"))
+    return "category task, pairs of dimensions that come again" if comes_again else "category task"
+
+
 def draw(path: Path) -> None:
-    """Novel validation accuracy over updates, a line a seed, a panel a task: the laptop preset, and rows that change it."""
+    """Novel validation accuracy over updates, a line a seed: in each panel the laptop preset, and rows that change it."""
+    drawn = [row for row in ROWS if runs_of(row)]
+    titles = list(dict.fromkeys(map(panel_of, drawn)))
     with plt.rc_context(style.RC):
-        figure, panels = plt.subplots(1, 2, figsize=(12, 6), layout="constrained", sharey=True)
-        for axes, task in zip(panels, ("grid", "category"), strict=True):
-            rows = [row for row in ROWS if ROWS[row][0] == task and runs_of(row)]
+        figure, panels = plt.subplots(1, len(titles), figsize=(6 * len(titles), 6.5), layout="constrained", sharey=True)
+        for axes, title in zip(panels, titles, strict=True):
+            task = title.partition(" ")[0]
+            rows = list(dict.fromkeys([task, *(row for row in drawn if panel_of(row) == title)]))
             colors = dict(zip(rows, plt.get_cmap("tab20").colors, strict=False))
             for row in rows:
                 for k, folder in enumerate(runs_of(row)):
@@ -180,8 +202,8 @@ def draw(path: Path) -> None:
                     accuracy = novel.n_correct / novel.n_queries
                     axes.plot(novel.step, accuracy, color=colors[row], lw=width, label=label if k == 0 else None)
             axes.axhline(0.04 if task == "grid" else 0.5, color="0.4", lw=0.8, ls=":")
-            axes.set(title=f"{task} task", xlabel="updates", ylim=(-0.03, 1.03))
-            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncol=3)
+            axes.set(title=title, xlabel="updates", ylim=(-0.03, 1.03))
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncol=3)
         panels[0].set_ylabel("accuracy on novel items of validation episodes\n(dotted: chance)")
         figure.savefig(path, dpi=110)
         plt.close(figure)
