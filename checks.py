@@ -29,6 +29,8 @@ def check(config: Config) -> None:
         raise BadInput(flag, value, "--experiment iwl_only starts from random weights, without metalearning")
     if config.restarts and config.load_model_from:
         raise BadInput("restarts", config.restarts, "--load_model_from has no other weights to start from; leave the flag out")
+    if config.restarts and not config.n_epochs:
+        raise BadInput("restarts", config.restarts, "--n_epochs 0 is no metalearning, which could start again; leave the flag out")
     if config.pt_cond is not None and config.pt_cond not in CURRICULA[config.task]:
         raise BadInput("pt_cond", config.pt_cond, f"the {config.task} task has {', '.join(CURRICULA[config.task])}")
     _check_ablation(config)

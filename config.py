@@ -119,7 +119,7 @@ class Config:
     test_every: int = flag(METALEARNING, 1000, "updates between two validations", low=1)
     stop_early: bool = flag(METALEARNING, False, "stop a seed after --patience validations without a new best, or once it answers all novel queries of one rightly")
     patience: int = flag(METALEARNING, 200, "validations in a row that bring no new best", low=1)
-    restarts: int = flag(METALEARNING, 0, "times that a seed which has learned .9 of the novel validation queries or less at the end of its epochs starts again from other initial weights", low=0, high=1000)
+    restarts: int = flag(METALEARNING, 0, "times that a seed starts again from other initial weights, as long as its best model answers at most .9 of the novel validation queries when its epochs are over or it stopped early", low=0, high=1000)
 
     n_blocks: int = flag(FINETUNING, 4, "blocks; 0 = no finetuning", low=0, high=1000000)
     n_steps_per_block: int = flag(FINETUNING, 1000, "updates in a block; 0 = no finetuning", low=0, high=1000000000)
@@ -235,7 +235,7 @@ def resolve(passed: dict[str, Any]) -> Config:
     if "llm" in passed or "llama2_size" in passed:
         experiment = passed.get("experiment", "llm")
     values = presets.values(preset, task, experiment, passed.get("recipe"))
-    if "load_model_from" in passed:  # there are no other weights to start from
+    if "load_model_from" in passed or passed.get("n_epochs") == 0:  # there is nothing else to start from, or no metalearning
         values["restarts"] = 0
     values = {**values, **passed}
     values.update(preset=preset, task=task, experiment=experiment)

@@ -68,13 +68,13 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         "category": {**_SMALL_CATEGORY, "n_epochs": 12, "n_val": 100, "n_test": 10, "n_steps_per_block": 200},
     },
     "demo": {
-        "grid": {**_SMALL_GRID, "n_train": 12000, "n_epochs": 5, "n_val": 40, "n_test": 5, "n_steps_per_block": 300},
+        "grid": {**_SMALL_GRID, "n_train": 12000, "n_epochs": 10, "n_val": 40, "n_test": 5, "n_steps_per_block": 300},
         "category": {**_SMALL_CATEGORY, "n_epochs": 7, "n_val": 100, "n_test": 10, "n_steps_per_block": 200},
     },
 }
 
 # How metalearning goes, at any size: the published way, and one in which in-context learning appears sooner and more surely
-# (docs/emergence.md). Architecture, data and the number of queries are the preset's.
+# (docs/emergence.md). Architecture, data and the queries of a start are the preset's.
 _PUBLISHED = {
     "queries_per_episode": 1,
     "pretrain_bs": 256,

@@ -31,8 +31,9 @@ class SeedProgress:
     """What the loop remembers of a seed, beside its weights."""
 
     seed: int
-    best: int = -1  # novel validation queries answered rightly by the kept model
-    stale: int = 0  # validations in a row without a new best
+    kept: int = -1  # novel validation queries answered rightly by the kept model
+    best: int = -1  # the most since the last start
+    stale: int = 0  # validations in a row, since then, without a new best
     loss_sum: list[float] = field(default_factory=list)  # by subset, since the last row
     loss_count: list[int] = field(default_factory=list)
 
@@ -64,7 +65,7 @@ class Metalearning:
         self.validation = {seed: encoder.episodes(seed, "validation", *condition, n_val) for seed in seeds}
         self.episodes = {seed: encoder.episodes(seed, "metalearning", *condition, n_train) for seed in seeds if config.n_epochs}
         self.subsets = self.validation[seeds[0]].subsets
-        self.n_novel = n_val * int((self.validation[seeds[0]].subset[0] == self.subsets.index("novel")).sum())
+        self.n_novel = n_val * int((self.validation[seeds[0]].subset[0] == self.subsets.index("novel")).sum())  # queries
         self.sizes = (n_train, self.validation[seeds[0]].queries.shape[1], config.queries_per_episode)
         self.per_epoch = max(1, n_batches(config, *self.sizes[:2]))
         self.n_steps = config.n_epochs * self.per_epoch  # of one start
@@ -83,7 +84,8 @@ class Metalearning:
     def run(self, recorder: Job, chunk: int) -> None:
         """From the current step to the end of this start, or until every seed has stopped early."""
         end = (self.start + 1) * self.n_steps
-        recorder.start("metalearning", self.n_steps, self.step - self.start * self.n_steps)
+        phase = f"metalearning, start {self.start + 1}" if self.start else "metalearning"
+        recorder.start(phase, self.n_steps, self.step - self.start * self.n_steps)
         if self.step == 0:
             self._validate(recorder)
             self._tick(recorder, 0)
@@ -102,16 +104,16 @@ class Metalearning:
         """Whether any seed does: those whose kept model answers no more than CRITERION of the novel validation queries, if
         there is a restart left. They have other initial weights and a new Adam; what they had kept stays until there is a
         better one. Steps and epochs count on."""
-        behind = sorted((s for s in self.active + self.stopped if s.best <= CRITERION * self.n_novel), key=lambda s: s.seed)
+        behind = sorted((s for s in self.active + self.stopped if s.kept <= CRITERION * self.n_novel), key=lambda s: s.seed)
         if not behind or self.n_steps == 0 or self.start == self.config.restarts:
             return False
         self.start += 1
         self.step = self.start * self.n_steps
         for s in behind:
-            line = f"seed {s.seed} answers {s.best / self.n_novel:.3f} of the novel items of validation"
+            line = f"seed {s.seed} answers {s.kept / self.n_novel:.3f} of the novel items of validation"
             times = f"restart {self.start} of at most {self.config.restarts}"
             tqdm.write(f"{line}, not more than {CRITERION}: other initial weights ({times})", file=sys.stderr)
-        self.active, self.stopped = [SeedProgress(s.seed, s.best) for s in behind], []
+        self.active, self.stopped = [SeedProgress(s.seed, s.kept) for s in behind], []
         self.ensemble = self._ensemble_of([self._first_weights(s.seed, self.start) for s in behind])
         self._clear_losses(self.active)
         return True
@@ -183,9 +185,10 @@ class Metalearning:
         n_correct, n_queries = n_correct.sum(1), n_queries.sum(1)  # [N, S]
         novel = self.subsets.index("novel")
         for member, s in enumerate(self.active):
-            is_best = int(n_correct[member, novel]) > s.best
-            s.best = max(s.best, int(n_correct[member, novel]))
-            s.stale = 0 if is_best else s.stale + 1
+            right = int(n_correct[member, novel])
+            is_best = right > s.kept
+            s.stale = 0 if right > s.best else s.stale + 1
+            s.kept, s.best = max(s.kept, right), max(s.best, right)
             if is_best:
                 self.kept[s.seed] = self.ensemble.weights(member)
             recorder.write(
@@ -221,8 +224,9 @@ class Metalearning:
 
     def restore(self, tensors: models.Weights, state: dict) -> None:
         """Go on exactly where `state` was taken."""
-        self.start, self.step = state["start"], state["step"]
-        self.active, self.stopped = ([SeedProgress(**s) for s in state[name]] for name in ("active", "stopped"))
+        self.start, self.step = state.get("start", 0), state["step"]  # older jobs knew no restarts
+        old = [[{"kept": s["best"], **s} for s in state.get(name, [])] for name in ("active", "stopped")]
+        self.active, self.stopped = ([SeedProgress(**s) for s in seeds] for seeds in old)
         of_ensemble = {n.removeprefix("ensemble/"): t for n, t in tensors.items() if n.startswith("ensemble/")}
         self.ensemble.load_state(of_ensemble)
         for seed, weights in self.kept.items():

@@ -39,7 +39,8 @@ CONTEXT_STEP = (
 
 EMERGENCE = (
     "Accuracy on the novel items of held-out validation episodes over the updates of metalearning, a line a seed. In-"
-    "context learning comes after a plateau at chance, at a time that differs between seeds, and in some does not come."
+    "context learning comes after a plateau at chance, at a time that differs between seeds, and in some does not come. A line "
+    "that falls back to chance is of a seed that started again, from other initial weights."
 )
 
 LANGUAGE_MODELS = (

@@ -166,6 +166,7 @@ def _refuse_mixtures(jobs: list[Job]) -> None:
     """Within a condition only seeds may differ; within a size and task, what the figures compare: experiment, what was
     metalearned, the level of an ablation."""
     seeds = {"seed", "n_runs", "base_seeds", "base_seed", "load_model_from", "max_members"}
+    seeds |= {"restarts"}  # a seed that learns at its first start is the same with any number of them
     by_condition = {"ablation_level", "pt_rot_cond", "pt_cond"}
     which = {"with_iwl_only", "test_one_rot_cond", "congruent_only"}  # conditions are finetuned, not what comes of them
     finetuning = {f.name for f in fields(FINETUNING)} - which

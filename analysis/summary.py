@@ -21,7 +21,7 @@ def summarise(folder: Path) -> Summary:
     """The headline numbers of the tables in a job's folder; all are accuracies from 0 to 1.
 
     metalearning: a row a seed: the kept model's validation accuracy, at which of the steps it was found, and after which
-    start (1 if the seed did not start again).
+    of its starts (1 of 1 if the seed did not start again).
     few_shot: novel accuracy before any update, over all episodes and seeds. after_training: study accuracy at the last
     step, of each group, and their mean (each group counts alike, whatever its size). Tests of ablated contexts are not
     among them (see analysis/tradeoff.py).
@@ -32,7 +32,12 @@ def summarise(folder: Path) -> Summary:
     tests = tests[tests.test_level == 0.0].copy()
     for table in (validation, tests):
         table["accuracy"] = table.n_correct / table.n_queries
-    rows, n_epochs = [], read_flags(folder)["n_epochs"]
+    n_epochs = max(1, read_flags(folder)["n_epochs"])
+
+    def start_of(epoch: int) -> int:
+        return max(1, -(-epoch // n_epochs))
+
+    rows = []
     for seed, of_seed in validation.groupby("seed"):
         kept = of_seed[of_seed.step == of_seed[of_seed.is_best == 1].step.max()]
         study = kept[kept.subset != "novel"]
@@ -41,7 +46,8 @@ def summarise(folder: Path) -> Summary:
                 "seed": int(seed),
                 "step": int(kept.step.iloc[0]),
                 "n_steps": int(of_seed.step.max()),
-                "start": max(1, -(-int(kept.epoch.iloc[0]) // max(1, n_epochs))),
+                "start": start_of(int(kept.epoch.iloc[0])),
+                "n_starts": start_of(int(of_seed.epoch.max())),
                 "novel": float(kept[kept.subset == "novel"].accuracy.iloc[0]),
                 "study": float(study.n_correct.sum() / study.n_queries.sum()),
             }
@@ -82,7 +88,7 @@ def table(found: Summary) -> str:
         parts.append("Metalearning: accuracy of the kept model on validation episodes")
         parts += [
             f"  seed {row['seed']:<4} novel {row['novel']:.3f}   study {row['study']:.3f}   step {row['step']} of {row['n_steps']}"
-            + (f", after start {row['start']}" if row.get("start", 1) > 1 else "")
+            + (f", start {row['start']} of {row['n_starts']}" if row.get("n_starts", 1) > 1 else "")
             for row in found["metalearning"]
         ]
         parts.append("")

@@ -108,11 +108,16 @@ def runs_of(row: str) -> list[Path]:
     return [folder for folder in sorted((RESULTS / row).glob("seed_*")) if tables.find(folder, "pretrain_accuracy").exists()]
 
 
+def validations(folder: Path) -> pd.DataFrame:
+    """Its rows on novel items, of the first start alone."""
+    rows = tables.read(folder, "pretrain_accuracy")
+    return rows[(rows.subset == "novel") & (rows.epoch <= read_flags(folder)["n_epochs"])]
+
+
 def measure(row: str, folder: Path) -> dict:
     """A line of the table, of a run that ended or was stopped: when novel accuracy left chance, reached .9, and peaked."""
     flags = read_flags(folder)
-    rows = tables.read(folder, "pretrain_accuracy")
-    novel = rows[rows.subset == "novel"]
+    novel = validations(folder)
     accuracy = (novel.n_correct / novel.n_queries).to_numpy()
     step = novel.step.to_numpy()
 
@@ -187,16 +192,19 @@ def draw(path: Path) -> None:
     """Novel validation accuracy over updates, a line a seed: in each panel the laptop preset, and rows that change it."""
     drawn = [row for row in ROWS if runs_of(row)]
     titles = list(dict.fromkeys(map(panel_of, drawn)))
+    if not titles:
+        return
     with plt.rc_context(style.RC):
-        figure, panels = plt.subplots(1, len(titles), figsize=(6 * len(titles), 6.5), layout="constrained", sharey=True)
-        for axes, title in zip(panels, titles, strict=True):
+        figure, panels = plt.subplots(
+            1, len(titles), figsize=(6 * len(titles), 6.5), layout="constrained", sharey=True, squeeze=False
+        )
+        for axes, title in zip(panels[0], titles, strict=True):
             task = title.partition(" ")[0]
             rows = list(dict.fromkeys([task, *(row for row in drawn if panel_of(row) == title)]))
             colors = dict(zip(rows, plt.get_cmap("tab20").colors, strict=False))
             for row in rows:
                 for k, folder in enumerate(runs_of(row)):
-                    table = tables.read(folder, "pretrain_accuracy")
-                    novel = table[table.subset == "novel"]
+                    novel = validations(folder)
                     width = 2.0 if row == task else 1.0
                     label = row.removeprefix(f"{task}-") if row != task else "the laptop preset"
                     accuracy = novel.n_correct / novel.n_queries
@@ -204,7 +212,7 @@ def draw(path: Path) -> None:
             axes.axhline(0.04 if task == "grid" else 0.5, color="0.4", lw=0.8, ls=":")
             axes.set(title=title, xlabel="updates", ylim=(-0.03, 1.03))
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncol=3)
-        panels[0].set_ylabel("accuracy on novel items of validation episodes\n(dotted: chance)")
+        panels[0, 0].set_ylabel("accuracy on novel items of validation episodes\n(dotted: chance)")
         figure.savefig(path, dpi=110)
         plt.close(figure)
 

@@ -64,6 +64,7 @@ def test_loaded_weights_are_started_from_once(finished_job):
     _, folder, _ = finished_job
     assert parse(["--preset", "laptop", "--task", "grid"]).restarts == 2
     assert parse(f"--preset laptop --load_model_from {folder} --n_epochs 1".split()).restarts == 0
+    assert parse(["--preset", "laptop", "--n_epochs", "0"]).restarts == 0
 
 
 def test_published_weights_come_late_as_well(finished_job, tmp_path):

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import models
+from analysis.summary import summarise
 from command_line import parse
 from data import Encoder
 from pretrain import DivergedError, Metalearning, metalearn
@@ -164,6 +165,24 @@ def test_seeds_beyond_max_members_follow_one_another(tmp_path):
     assert list(kept) == [0, 1, 2]
     assert set(pd.read_csv(folder / "pretrain_accuracy.csv").seed) == {0, 1, 2}
     assert not torch.equal(kept[0]["lm_head.weight"], kept[2]["lm_head.weight"])
+
+
+def test_a_seed_that_starts_again_has_its_patience_anew(tmp_path):
+    """What counts is the best since its start, not that of an earlier one."""
+    flags = "--n_runs 4 --n_epochs 12 --stop_early --patience 3 --pretrain_lr 0.003 --restarts 2"
+    _, folder, *_ = metalearned(tmp_path, flags)
+    novel = pd.read_csv(folder / "pretrain_accuracy.csv").query("subset == 'novel'")
+    assert summarise(folder)["metalearning"][0]["n_starts"] == 3
+    before_the_best = 0
+    for (_, start), part in novel.groupby(["seed", (novel.epoch - 1).clip(0) // 12]):
+        best, stale = -1, 0
+        for n in part.n_correct:
+            assert stale < 3
+            stale = 0 if n > best else stale + 1
+            best = max(best, n)
+        assert stale == 3 or part.step.max() == (start + 1) * 12 * 11
+        before_the_best += start > 0 and not part.is_best.any() and len(part) > 3
+    assert before_the_best, "other flags are needed"
 
 
 class Killed(Exception):
