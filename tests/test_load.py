@@ -144,8 +144,8 @@ def test_a_language_models_condition_that_is_there_twice(here):
 
 
 def test_what_figures_compare_may_differ(here):
-    for flags in ("--seed 1", "--seed 2 --max_members 3", "--seed 3 --no_congruent_only", "--seed 4 --restarts 0", "--pt_rot_cond rotated --seed 1",
-                  "--experiment iwl_only", "--task grid"):  # fmt: skip
+    for flags in ("--seed 1", "--seed 2 --max_members 3", "--seed 3 --no_congruent_only", "--seed 4 --restarts 0",
+                  "--pt_rot_cond rotated --seed 1", "--experiment iwl_only", "--task grid"):  # fmt: skip
         job(flags)
     write(["--preset", "demo", "--task", "grid", "--llm", "some/model", "--n_val", "2", "--pt_cond", "blocked"])
     write(["--preset", "demo", "--task", "grid", "--llm", "some/model", "--n_val", "2", "--pt_cond", "aligned"])
