@@ -234,10 +234,9 @@ def resolve(passed: dict[str, Any]) -> Config:
     experiment = passed.get("experiment") or ("iwl_only" if alone else "icl_iwl")
     if "llm" in passed or "llama2_size" in passed:
         experiment = passed.get("experiment", "llm")
-    values = presets.values(preset, task, experiment, passed.get("recipe"))
-    if "load_model_from" in passed or passed.get("n_epochs") == 0:  # there is nothing else to start from, or no metalearning
-        values["restarts"] = 0
-    values = {**values, **passed}
+    values = {**presets.values(preset, task, experiment, passed.get("recipe")), **passed}
+    if "load_model_from" in passed or values.get("n_epochs") == 0:  # there is nothing else to start from, or no metalearning
+        values["restarts"] = passed.get("restarts", 0)
     values.update(preset=preset, task=task, experiment=experiment)
     values["out_dir"] = values.get("out_dir") or _default_folder(Config(**values), passed)
     return Config(**values)

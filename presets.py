@@ -95,10 +95,9 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
 }
 DEFAULT_RECIPE = {"demo": "robust", "laptop": "robust"}
 
-_NO_METALEARNING = {"n_epochs": 0, "restarts": 0}
 _TRADE_OFF = {
-    **_NO_METALEARNING,
     "pt_cond": "interleaved",
+    "n_epochs": 0,
     "stop_early": False,
     "test_one_rot_cond": True,
     "congruent_only": True,
@@ -107,13 +106,13 @@ _TRADE_OFF = {
 }
 EXPERIMENT_VALUES: dict[str, dict[str, Any]] = {
     "icl_iwl": {},
-    "iwl_only": {**_NO_METALEARNING, "with_iwl_only": False},
+    "iwl_only": {"n_epochs": 0, "with_iwl_only": False},
     "tradeoff_mask": {**_TRADE_OFF, "ablation": "mask"},
     "tradeoff_noise": {**_TRADE_OFF, "ablation": "gaussian"},
     "llm": {
         "n_runs": 1,
         "lm_task": "causal",
-        **_NO_METALEARNING,
+        "n_epochs": 0,
         "n_blocks": 0,
         "with_iwl_only": False,
         "pt_rot_cond": None,

@@ -224,9 +224,11 @@ class Metalearning:
 
     def restore(self, tensors: models.Weights, state: dict) -> None:
         """Go on exactly where `state` was taken."""
-        self.start, self.step = state.get("start", 0), state["step"]  # older jobs knew no restarts
-        old = [[{"kept": s["best"], **s} for s in state.get(name, [])] for name in ("active", "stopped")]
-        self.active, self.stopped = ([SeedProgress(**s) for s in seeds] for seeds in old)
+        state = {"start": 0, "stopped": [], **state}  # a job that was begun before there were restarts lacks these, and `kept`
+        self.start, self.step = state["start"], state["step"]
+        self.active, self.stopped = (
+            [SeedProgress(**{"kept": s["best"], **s}) for s in state[name]] for name in ("active", "stopped")
+        )
         of_ensemble = {n.removeprefix("ensemble/"): t for n, t in tensors.items() if n.startswith("ensemble/")}
         self.ensemble.load_state(of_ensemble)
         for seed, weights in self.kept.items():

@@ -20,8 +20,8 @@ def read(folder: Path) -> Summary:
 def summarise(folder: Path) -> Summary:
     """The headline numbers of the tables in a job's folder; all are accuracies from 0 to 1.
 
-    metalearning: a row a seed: the kept model's validation accuracy, at which of the steps it was found, and after which
-    of its starts (1 of 1 if the seed did not start again).
+    metalearning: a row a seed: the kept model's validation accuracy, at which of the steps it was found, and in which of
+    its starts (1 of 1 if the seed did not start again).
     few_shot: novel accuracy before any update, over all episodes and seeds. after_training: study accuracy at the last
     step, of each group, and their mean (each group counts alike, whatever its size). Tests of ablated contexts are not
     among them (see analysis/tradeoff.py).

@@ -304,8 +304,10 @@ def test_small_trade_offs_finetune_for_less(preset, tmp_path):
     for task, updates in (("grid", (1e-4, {"demo": 300, "laptop": 500}[preset])), ("category", (3e-4, 200))):
         config = configured(f"--preset {preset} --task {task}")
         assert (config.finetune_lr, config.n_steps_per_block) == updates
+        assert config.finetune_bs == {"grid": 9, "category": 8}[task]
         config = configured(f"--preset {preset} --task {task} --experiment tradeoff_mask {base}")
         assert (config.finetune_lr, config.n_steps_per_block) == (3e-4, 200)
+        assert (config.finetune_bs, config.restarts) == ({"grid": 5, "category": 8}[task], 0)
 
 
 @pytest.mark.parametrize("task", ["grid", "category"])

@@ -65,6 +65,7 @@ def test_loaded_weights_are_started_from_once(finished_job):
     assert parse(["--preset", "laptop", "--task", "grid"]).restarts == 2
     assert parse(f"--preset laptop --load_model_from {folder} --n_epochs 1".split()).restarts == 0
     assert parse(["--preset", "laptop", "--n_epochs", "0"]).restarts == 0
+    assert parse(["--preset", "laptop", "--experiment", "iwl_only"]).restarts == 0
 
 
 def test_published_weights_come_late_as_well(finished_job, tmp_path):
@@ -158,6 +159,7 @@ def test_metalearning_goes_on_from_loaded_weights(finished_job, tmp_path):
         ("--load_model_from truncated.safetensors --n_epochs 0", "cannot be read as weights"),
         ("--load_model_from empty.pt --n_epochs 0", "cannot be read as weights"),
         ("--load_model_from BEST --n_epochs 0 --task category", "does not fit the model of the flags"),
+        ("--n_epochs 0 --restarts 2", "--restarts 2: --n_epochs 0 is no metalearning, which could start again"),
         ("--load_model_from BEST --restarts 2", "--restarts 2: --load_model_from has no other weights to start from"),
         ("--load_model_from BEST --experiment iwl_only", "--experiment iwl_only starts from random weights"),
         ("--experiment iwl_only --n_epochs 3", "--n_epochs 3: --experiment iwl_only"),

@@ -1,5 +1,7 @@
 """Metalearning on a real folder, at a size of seconds."""
 
+import json
+
 import pandas as pd
 import pytest
 import torch
@@ -173,6 +175,7 @@ def test_a_seed_that_starts_again_has_its_patience_anew(tmp_path):
     _, folder, *_ = metalearned(tmp_path, flags)
     novel = pd.read_csv(folder / "pretrain_accuracy.csv").query("subset == 'novel'")
     assert summarise(folder)["metalearning"][0]["n_starts"] == 3
+    assert json.loads((folder / "progress.json").read_text())["phase"] == "metalearning, start 3"
     before_the_best = 0
     for (_, start), part in novel.groupby(["seed", (novel.epoch - 1).clip(0) // 12]):
         best, stale = -1, 0
