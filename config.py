@@ -235,7 +235,7 @@ def resolve(passed: dict[str, Any]) -> Config:
     if "llm" in passed or "llama2_size" in passed:
         experiment = passed.get("experiment", "llm")
     values = {**presets.values(preset, task, experiment, passed.get("recipe")), **passed}
-    if "load_model_from" in passed or values.get("n_epochs") == 0:  # there is nothing else to start from, or no metalearning
+    if presets.starts_once(values):
         values["restarts"] = passed.get("restarts", 0)
     values.update(preset=preset, task=task, experiment=experiment)
     values["out_dir"] = values.get("out_dir") or _default_folder(Config(**values), passed)

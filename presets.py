@@ -141,6 +141,11 @@ def values(preset: str | None, task: str, experiment: str, recipe: str | None) -
     return {**PAPER_VALUES[task], **longer, **of_preset, **of_recipe, **shorter, **EXPERIMENT_VALUES[experiment], **levels}
 
 
+def starts_once(flags: dict[str, Any]) -> bool:
+    """Whether no seed can start again: there are no other weights to start from, or there is no metalearning."""
+    return flags.get("load_model_from") is not None or flags.get("n_epochs") == 0
+
+
 def _levels(preset: str | None, experiment: str) -> tuple[float, ...]:
     """The levels that a trade-off experiment tests at, the lowest first."""
     highest, n = (8, 9) if experiment == "tradeoff_noise" else (1, 11)
