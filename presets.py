@@ -27,9 +27,7 @@ PAPER_VALUES: dict[str, dict[str, Any]] = {
 
 # Smaller models, and the robust recipe.
 _SMALL = {
-    "n_layers": 4,
     "n_heads": 4,
-    "rope_theta": 100.0,
     "print_every": 50,
     "test_every": 50,
     "congruent_only": True,
@@ -40,6 +38,7 @@ _SMALL = {
 # study items, so that interleaved training gets there in half of the published steps.
 _SMALL_GRID = {
     **_SMALL,
+    "n_layers": 3,
     "stop_early": True,
     "real_words": True,
     "generate_all": True,
@@ -49,6 +48,7 @@ _SMALL_GRID = {
 _SMALL_CATEGORY = {
     **_SMALL,
     "n_layers": 2,
+    "rope_theta": 100.0,
     "n_task_dims": 120,
     "n_symbols": 4,
     "n_in_context": 8,
@@ -64,11 +64,11 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         "category": {"seed": 1, "n_runs": 10},
     },
     "laptop": {
-        "grid": {**_SMALL_GRID, "n_train": 12000, "n_epochs": 10, "n_val": 100, "n_test": 10, "n_steps_per_block": 500},
+        "grid": {**_SMALL_GRID, "n_train": 12000, "n_epochs": 6, "n_val": 100, "n_test": 10, "n_steps_per_block": 500},
         "category": {**_SMALL_CATEGORY, "n_epochs": 12, "n_val": 100, "n_test": 10, "n_steps_per_block": 200},
     },
     "demo": {
-        "grid": {**_SMALL_GRID, "n_train": 12000, "n_epochs": 10, "n_val": 40, "n_test": 5, "n_steps_per_block": 300},
+        "grid": {**_SMALL_GRID, "n_train": 12000, "n_epochs": 6, "n_val": 40, "n_test": 5, "n_steps_per_block": 300},
         "category": {**_SMALL_CATEGORY, "n_epochs": 7, "n_val": 100, "n_test": 10, "n_steps_per_block": 200},
     },
 }

@@ -33,6 +33,7 @@ RESULTS, TABLE, PAGE = ROOT / "benchmarks/runs", ROOT / "docs/emergence.csv", RO
 LEFT_CHANCE = {"grid": 0.10, "category": 0.60}  # chance is .04 and .5; five standard errors above, and more
 COMMON = "--n_blocks 0 --no_with_iwl_only --restarts 0 --threads 1"  # the rows tell how surely one start leads there
 
+TEN = "--n_epochs 10"  # rows that were watched for longer than the preset's six epochs
 AGAIN = "--n_task_dims 30 --n_train 40000"  # pairs of dimensions come again, with other labels
 CONSTANT = "--n_epochs 4 --lr_schedule constant"
 SCREEN = f"{AGAIN} {CONSTANT} --rope_theta 10"
@@ -40,11 +41,11 @@ SCREEN = f"{AGAIN} {CONSTANT} --rope_theta 10"
 # Each row changes the first one of its task.
 ROWS = {
     "grid": ("grid", ""),
-    "grid-2-layers": ("grid", "--n_layers 2 --n_epochs 12"),
-    "grid-3-layers": ("grid", "--n_layers 3"),
-    "grid-2-layers-rope-10": ("grid", "--n_layers 2 --rope_theta 10"),
-    "grid-2-layers-width-128": ("grid", "--n_layers 2 --d_model 128"),
-    "grid-2-layers-width-128-8-heads": ("grid", "--n_layers 2 --d_model 128 --n_heads 8"),
+    "grid-2-layers": ("grid", f"--n_layers 2 {TEN}"),
+    "grid-4-layers": ("grid", f"--n_layers 4 {TEN}"),
+    "grid-2-heads": ("grid", f"--n_heads 2 {TEN}"),
+    "grid-8-heads": ("grid", "--n_heads 8"),
+    "grid-rope-100": ("grid", f"--rope_theta 100 {TEN}"),
     "grid-normal-init": ("grid", "--weight_init normal"),
     "grid-25-queries": ("grid", "--queries_per_episode 25"),
     "grid-128-episodes": ("grid", "--pretrain_bs 640"),
@@ -52,16 +53,17 @@ ROWS = {
     "grid-no-warm-up": ("grid", "--warmup_steps 0"),
     "grid-beta2-.999": ("grid", "--adam_beta2 0.999"),
     "grid-init-.02": ("grid", "--init_scale 0.02"),
-    "grid-rope-1e3": ("grid", "--rope_theta 1000"),
-    "grid-rope-1e4": ("grid", "--rope_theta 10000"),
-    "grid-rope-1e4-init-.15": ("grid", "--rope_theta 10000 --init_scale 0.15"),
-    "grid-rope-1e4-2-heads": ("grid", "--rope_theta 10000 --n_heads 2"),
-    "grid-rope-1e4-3-layers": ("grid", "--rope_theta 10000 --n_layers 3"),
-    "grid-rope-1e4-3-layers-2-heads": ("grid", "--rope_theta 10000 --n_layers 3 --n_heads 2"),
-    "grid-rope-1e4-2-layers": ("grid", "--rope_theta 10000 --n_layers 2"),
-    "grid-8-heads": ("grid", "--n_heads 8"),
     "grid-flips": ("grid", "--p_flip_xy 0.5"),
     "grid-interleaved": ("grid", "--pt_cond interleaved"),
+    "grid-4-layers-2-heads": ("grid", "--n_layers 4 --n_heads 2"),
+    "grid-4-layers-init-.15": ("grid", f"--n_layers 4 --init_scale 0.15 {TEN}"),
+    "grid-4-layers-rope-1e3": ("grid", "--n_layers 4 --rope_theta 1000"),
+    "grid-4-layers-rope-100": ("grid", f"--n_layers 4 --rope_theta 100 {TEN}"),
+    "grid-4-layers-rope-100-25-queries": ("grid", "--n_layers 4 --rope_theta 100 --queries_per_episode 25"),
+    "grid-2-layers-rope-100": ("grid", "--n_layers 2 --rope_theta 100 --n_epochs 12"),
+    "grid-2-layers-rope-100-width-128": ("grid", "--n_layers 2 --rope_theta 100 --d_model 128"),
+    "grid-2-layers-rope-100-width-128-8-heads": ("grid", "--n_layers 2 --rope_theta 100 --d_model 128 --n_heads 8"),
+    "grid-2-layers-rope-10": ("grid", "--n_layers 2 --rope_theta 10"),
     "category": ("category", ""),
     "category-constant-rate": ("category", "--lr_schedule constant"),
     "category-longer": ("category", "--n_epochs 24"),
@@ -189,7 +191,7 @@ def markdown(table: pd.DataFrame) -> str:
 def panel_of(row: str) -> str:
     """Where a row is drawn."""
     if ROWS[row][0] == "grid":
-        return "grid task"
+        return "grid task, other depths" if row.startswith(("grid-2-layers", "grid-4-layers")) else "grid task"
     comes_again = row.startswith(("category-twice", "category-again"))
     return "category task, pairs of dimensions that come again" if comes_again else "category task"
 
@@ -201,10 +203,10 @@ def draw(path: Path) -> None:
     if not titles:
         return
     with plt.rc_context(style.RC):
-        figure, panels = plt.subplots(
-            1, len(titles), figsize=(6 * len(titles), 6.5), layout="constrained", sharey=True, squeeze=False
-        )
-        for axes, title in zip(panels[0], titles, strict=True):
+        figure, panels = plt.subplots(2, 2, figsize=(13, 12), layout="constrained", sharey=True)
+        for axes in panels.flat[len(titles) :]:
+            axes.set_visible(False)
+        for axes, title in zip(panels.flat, titles, strict=False):
             task = title.partition(" ")[0]
             rows = list(dict.fromkeys([task, *(row for row in drawn if panel_of(row) == title)]))
             colors = dict(zip(rows, plt.get_cmap("tab20").colors, strict=False))
@@ -217,8 +219,9 @@ def draw(path: Path) -> None:
                     axes.plot(novel.step, accuracy, color=colors[row], lw=width, label=label if k == 0 else None)
             axes.axhline(0.04 if task == "grid" else 0.5, color="0.4", lw=0.8, ls=":")
             axes.set(title=title, xlabel="updates", ylim=(-0.03, 1.03))
-            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncol=3)
-        panels[0, 0].set_ylabel("accuracy on novel items of validation episodes\n(dotted: chance)")
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncol=3)
+        for axes in panels[:, 0]:
+            axes.set_ylabel("accuracy on novel items of validation episodes\n(dotted: chance)")
         figure.savefig(path, dpi=110)
         plt.close(figure)
 
