@@ -65,7 +65,14 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
     },
     "laptop": {
         "grid": {**_SMALL_GRID, "n_train": 12000, "n_epochs": 6, "n_val": 100, "n_test": 10, "n_steps_per_block": 500},
-        "category": {**_SMALL_CATEGORY, "n_epochs": 12, "n_val": 100, "n_test": 10, "n_steps_per_block": 200},
+        "category": {
+            **_SMALL_CATEGORY,
+            "n_epochs": 12,
+            "n_val": 100,
+            "n_test": 10,
+            "n_steps_per_block": 400,
+            "finetune_lr": 1.5e-4,  # half the demo's rate: what is answered in context is kept
+        },
     },
     "demo": {
         "grid": {**_SMALL_GRID, "n_train": 12000, "n_epochs": 6, "n_val": 40, "n_test": 5, "n_steps_per_block": 300},

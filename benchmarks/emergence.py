@@ -53,7 +53,7 @@ ROWS = {
     "grid-no-warm-up": ("grid", "--warmup_steps 0"),
     "grid-beta2-.999": ("grid", "--adam_beta2 0.999"),
     "grid-init-.02": ("grid", "--init_scale 0.02"),
-    "grid-flips": ("grid", "--p_flip_xy 0.5"),
+    "grid-flips": ("grid", "--p_flip_xy 0.5 --n_epochs 18"),
     "grid-interleaved": ("grid", "--pt_cond interleaved"),
     "grid-4-layers-2-heads": ("grid", "--n_layers 4 --n_heads 2"),
     "grid-4-layers-init-.15": ("grid", f"--n_layers 4 --init_scale 0.15 {TEN}"),

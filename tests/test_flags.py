@@ -297,17 +297,22 @@ def test_a_log_has_plain_lines_with_the_time_left(finished_job):
     assert "\r" not in errors
 
 
-@pytest.mark.parametrize("preset", ["demo", "laptop"])
-def test_small_trade_offs_finetune_for_less(preset, tmp_path):
+@pytest.mark.parametrize(
+    ("preset", "task", "rate", "updates", "batch"),
+    [
+        ("demo", "grid", 1e-4, 300, 9),
+        ("laptop", "grid", 1e-4, 500, 9),
+        ("demo", "category", 3e-4, 200, 8),
+        ("laptop", "category", 1.5e-4, 400, 8),
+    ],
+)
+def test_small_trade_offs_finetune_for_less(preset, task, rate, updates, batch, tmp_path):
+    config = configured(f"--preset {preset} --task {task}")
+    assert (config.finetune_lr, config.n_steps_per_block, config.finetune_bs) == (rate, updates, batch)
     (tmp_path / "base.safetensors").touch()
-    base = f"--load_model_from {tmp_path}/base.safetensors"
-    for task, updates in (("grid", (1e-4, {"demo": 300, "laptop": 500}[preset])), ("category", (3e-4, 200))):
-        config = configured(f"--preset {preset} --task {task}")
-        assert (config.finetune_lr, config.n_steps_per_block) == updates
-        assert config.finetune_bs == {"grid": 9, "category": 8}[task]
-        config = configured(f"--preset {preset} --task {task} --experiment tradeoff_mask {base}")
-        assert (config.finetune_lr, config.n_steps_per_block) == (3e-4, 200)
-        assert (config.finetune_bs, config.restarts) == ({"grid": 5, "category": 8}[task], 0)
+    config = configured(f"--preset {preset} --task {task} --experiment tradeoff_mask --load_model_from {tmp_path}/base.safetensors")
+    assert (config.finetune_lr, config.n_steps_per_block) == (3e-4, 200)
+    assert (config.finetune_bs, config.restarts) == ({"grid": 5, "category": 8}[task], 0)
 
 
 @pytest.mark.parametrize("task", ["grid", "category"])
