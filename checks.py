@@ -31,6 +31,7 @@ def check(config: Config) -> None:
         raise BadInput("restarts", config.restarts, "--load_model_from has no other weights to start from; leave the flag out")
     if config.restarts and not config.n_epochs:
         raise BadInput("restarts", config.restarts, "--n_epochs 0 is no metalearning, which could start again; leave the flag out")
+    _check_flips(config)
     if config.pt_cond is not None and config.pt_cond not in CURRICULA[config.task]:
         raise BadInput("pt_cond", config.pt_cond, f"the {config.task} task has {', '.join(CURRICULA[config.task])}")
     _check_ablation(config)
@@ -76,6 +77,21 @@ def _check_model(config: Config) -> None:
             config.n_heads,
             f"leaves {width} numbers a head of --d_model {config.d_model}; rotary positions need an even number",
         )
+
+
+def _check_flips(config: Config) -> None:
+    n = config.unflipped_epochs
+    if not n:
+        return
+    if config.task != "grid" or config.p_flip_xy == 0:
+        which = f"the {config.task} task" if config.task != "grid" else "--p_flip_xy 0"
+        raise BadInput("unflipped_epochs", n, f"{which} has no flipped episodes to leave out")
+    if config.load_data_from:
+        raise BadInput("unflipped_epochs", n, "which episodes of --load_data_from are flipped is not known; leave the flag out")
+    if config.load_model_from:
+        raise BadInput("unflipped_epochs", n, "is for metalearning from random weights, not from --load_model_from")
+    if n >= config.n_epochs:
+        raise BadInput("unflipped_epochs", n, f"leaves none of --n_epochs {config.n_epochs} with flipped episodes")
 
 
 def _check_llm(config: Config) -> None:

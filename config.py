@@ -114,6 +114,7 @@ class Config:
     pretrain_lr: float = flag(METALEARNING, 1e-3, "Adam's learning rate", above=0)
     warmup_steps: int = flag(METALEARNING, 0, "updates over which the learning rate rises to --pretrain_lr", low=0, high=1000000000)
     weight_decay: float = flag(METALEARNING, 0.0, "decoupled weight decay, a part of the learning rate: the weights shrink by RATE * DECAY in an update", low=0, high=100)
+    unflipped_epochs: int = flag(METALEARNING, 0, "first epochs of each start, in which the grid's flipped episodes are left out and the others come again instead", low=0, high=1000000)
     lr_schedule: str = flag(METALEARNING, "constant", "the learning rate after them: constant, or falling to 0 at the last update in a straight line", choices=("constant", "linear"))
     print_every: int = flag(METALEARNING, 500, "updates between two rows of the loss", low=1)
     test_every: int = flag(METALEARNING, 1000, "updates between two validations", low=1)
@@ -235,8 +236,9 @@ def resolve(passed: dict[str, Any]) -> Config:
     if "llm" in passed or "llama2_size" in passed:
         experiment = passed.get("experiment", "llm")
     values = {**presets.values(preset, task, experiment, passed.get("recipe")), **passed}
-    if presets.starts_once(values):
-        values["restarts"] = passed.get("restarts", 0)
+    values.update({name: passed.get(name, 0) for name in presets.without_effect(values)})
+    if "unflipped_epochs" not in passed and "n_epochs" in values:
+        values["unflipped_epochs"] = min(values.get("unflipped_epochs", 0), values["n_epochs"] // 2)
     values.update(preset=preset, task=task, experiment=experiment)
     values["out_dir"] = values.get("out_dir") or _default_folder(Config(**values), passed)
     return Config(**values)

@@ -142,17 +142,22 @@ class Encoder:
         return " ".join(tokens[i] for i in ids)
 
 
-def metalearning_groups(seed: int, epoch: int, n_episodes: int, n_queries: int, per_episode: int) -> tuple[np.ndarray, np.ndarray]:
+def metalearning_groups(
+    seed: int, epoch: int, n_episodes: int, n_queries: int, per_episode: int, left_out: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """The order of an epoch: the episode [G] and the queries [G, K] of each group.
 
     An episode's queries are shuffled and dealt into groups of K = `per_episode`; the groups of all episodes are
-    shuffled. Every query of every episode occurs once. A function of (seed, epoch) and the sizes.
+    shuffled. Every query of every episode occurs once; if some episodes are `left_out` [E], the others come again, in
+    the same order, until the epoch has its length. A function of its arguments.
     """
     rng = stream(seed, "metalearning batches", epoch)
     queries = np.tile(np.arange(n_queries, dtype=np.int16), (n_episodes, 1))
     dealt = rng.permuted(queries, axis=1).reshape(-1, per_episode)
     episode = np.repeat(np.arange(n_episodes, dtype=np.int32), n_queries // per_episode)
     order = rng.permutation(len(episode))
+    if left_out is not None and not left_out.all():
+        order = np.resize(order[~left_out[episode[order]]], len(order))
     return episode[order], dealt[order]
 
 

@@ -91,12 +91,15 @@ _PUBLISHED = {
     "weight_init": "normal",
     "lr_schedule": "constant",
     "restarts": 0,
+    "unflipped_epochs": 0,
 }
+# On the grid a model that can answer without flips learns to tell them from the context in as many updates again; one that
+# meets both from the beginning does not in four times as many.
 _ROBUST = {"pretrain_lr": 3e-3, "warmup_steps": 100, "adam_beta2": 0.98, "init_scale": 0.1, "restarts": 2}
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     "published": {"grid": {**_PUBLISHED, "pretrain_lr": 1e-3}, "category": {**_PUBLISHED, "pretrain_lr": 1e-4}},
     "robust": {
-        "grid": {**_ROBUST, "queries_per_episode": 5, "pretrain_bs": 1280, "weight_init": "matching"},
+        "grid": {**_ROBUST, "queries_per_episode": 5, "pretrain_bs": 1280, "weight_init": "matching", "unflipped_epochs": 20},
         "category": {**_ROBUST, "queries_per_episode": 4, "pretrain_bs": 1024, "lr_schedule": "linear"},
     },
 }
@@ -148,9 +151,11 @@ def values(preset: str | None, task: str, experiment: str, recipe: str | None) -
     return {**PAPER_VALUES[task], **longer, **of_preset, **of_recipe, **shorter, **EXPERIMENT_VALUES[experiment], **levels}
 
 
-def starts_once(flags: dict[str, Any]) -> bool:
-    """Whether no seed can start again: there are no other weights to start from, or there is no metalearning."""
-    return flags.get("load_model_from") is not None or flags.get("n_epochs") == 0
+def without_effect(flags: dict[str, Any]) -> set[str]:
+    """The flags of the robust recipe that a job with these flags has no use for: 0 in it, and refused if they are passed."""
+    no_start = flags.get("load_model_from") is not None or flags.get("n_epochs") == 0  # from random weights
+    no_flips = flags.get("p_flip_xy") == 0 or flags.get("load_data_from") is not None  # that are known of
+    return ({"restarts", "unflipped_epochs"} if no_start else set()) | ({"unflipped_epochs"} if no_flips else set())
 
 
 def _levels(preset: str | None, experiment: str) -> tuple[float, ...]:

@@ -64,6 +64,9 @@ class Metalearning:
         n_train, n_val = (encoder.n_episodes(split) for split in ("metalearning", "validation"))
         self.validation = {seed: encoder.episodes(seed, "validation", *condition, n_val) for seed in seeds}
         self.episodes = {seed: encoder.episodes(seed, "metalearning", *condition, n_train) for seed in seeds if config.n_epochs}
+        self._flipped = {}  # which episodes are, of each seed, if they are left out at first
+        if config.unflipped_epochs:
+            self._flipped = {seed: encoder.task.flipped(seed, "metalearning", *condition, n_train) for seed in seeds}
         self.subsets = self.validation[seeds[0]].subsets
         self.n_novel = n_val * int((self.validation[seeds[0]].subset[0] == self.subsets.index("novel")).sum())  # queries
         self.sizes = (n_train, self.validation[seeds[0]].queries.shape[1], config.queries_per_episode)
@@ -125,7 +128,9 @@ class Metalearning:
     def _update(self) -> None:
         epoch, batch = divmod(self.step, self.per_epoch)
         if epoch != self._epoch:
-            self._order = {s.seed: metalearning_groups(s.seed, epoch, *self.sizes) for s in self.active}
+            first = epoch - self.start * self.config.n_epochs < self.config.unflipped_epochs
+            left_out = self._flipped if first else {}
+            self._order = {s.seed: metalearning_groups(s.seed, epoch, *self.sizes, left_out.get(s.seed)) for s in self.active}
             self._epoch = epoch
         size = groups_per_batch(self.config)
         parts = []  # per member: context [B, C], queries [B, K, L], answers [B, K, T], subset [B, K]

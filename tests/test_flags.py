@@ -315,6 +315,22 @@ def test_small_trade_offs_finetune_for_less(preset, task, rate, updates, batch, 
     assert (config.finetune_bs, config.restarts) == ({"grid": 5, "category": 8}[task], 0)
 
 
+@pytest.mark.parametrize(
+    ("flags", "epochs"),
+    [
+        ("--recipe robust", 20),
+        ("--recipe robust --n_epochs 5", 2),  # at most half of all
+        ("--recipe robust --n_epochs 5 --unflipped_epochs 4", 4),
+        ("--recipe robust --p_flip_xy 0", 0),
+        ("--recipe robust --n_epochs 0 --n_blocks 1", 0),
+        ("--preset laptop --task grid --p_flip_xy 0.5 --n_epochs 14", 7),
+        ("--preset paper", 0),
+    ],
+)
+def test_epochs_without_flips(flags, epochs):
+    assert configured(flags).unflipped_epochs == epochs
+
+
 @pytest.mark.parametrize("task", ["grid", "category"])
 def test_a_recipe_changes_how_metalearning_goes_and_nothing_else(task):
     paper, published, robust = (
@@ -323,8 +339,9 @@ def test_a_recipe_changes_how_metalearning_goes_and_nothing_else(task):
     assert paper.defining_values() == published.defining_values()
     changed = {name for name, value in robust.defining_values().items() if value != paper.defining_values()[name]}
     ours = {"pretrain_lr", "pretrain_bs", "queries_per_episode", "warmup_steps", "adam_beta2", "init_scale", "restarts"}
-    assert changed == ours | {{"grid": "weight_init", "category": "lr_schedule"}[task]}
+    assert changed == ours | {"grid": {"weight_init", "unflipped_epochs"}, "category": {"lr_schedule"}}[task]
     assert robust.out_dir == paper.out_dir.replace("results/", "results/robust_")
     small = configured(f"--preset laptop --task {task}")
+    assert small.unflipped_epochs == 0  # there are no flips
     assert {getattr(small, name) == getattr(robust, name) for name in ours} == {True}
     assert configured(f"--recipe robust --task {task} --pretrain_lr 0.5").pretrain_lr == 0.5

@@ -128,11 +128,12 @@ def test_flips_have_their_probability():
     for p, low, high in ((0.0, 0, 0), (1.0, 400, 400), (0.25, 60, 140)):
         t = GridTask(configured(f"--task grid --n_train 400 --p_flip_xy {p}"))
         items = t.draw(0, "metalearning", "unrotated", "blocked", 400)
-        flipped = 0
+        flipped = []
         for cue, place in zip(items.cue, items.place, strict=True):
             same_color = np.flatnonzero(cue[:, 0] == cue[0, 0])
-            flipped += len(set(place[same_color, 1])) == 1
-        assert low <= flipped <= high
+            flipped.append(len(set(place[same_color, 1])) == 1)
+        assert low <= sum(flipped) <= high
+        assert t.flipped(0, "metalearning", "unrotated", "blocked", 400).tolist() == flipped
 
 
 def names(t: GridTask, split: str, rotation: str, curriculum: str, n: int) -> list[bytes]:

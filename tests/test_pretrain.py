@@ -278,6 +278,27 @@ def test_the_rate_rises_over_the_warmup():
     assert torch.equal(weights["one"][1], weights["none"][1])
 
 
+def test_flipped_episodes_are_left_out_in_the_first_epochs_of_each_start():
+    """Their answers make no difference to the weights until then."""
+    config = configured(f"{TINY['grid']} --n_train 24 --unflipped_epochs 2 --n_epochs 3 --restarts 1")
+    encoder = Encoder(config, make_task(config))
+    model = built(config, encoder)
+    flipped = encoder.task.flipped(0, "metalearning", "unrotated", "blocked", 24)
+    assert 0 < flipped.sum() < 24
+    runs = [Metalearning(config, encoder, model, random_weights(config, model), [0], CPU) for _ in range(2)]
+    runs[1].episodes[0].answers[flipped] = encoder.vocabulary["0"]
+    for start in range(2):
+        same = []
+        for _ in range(3):
+            for run in runs:
+                for _ in range(run.per_epoch):
+                    run._update()
+            first, second = (run.ensemble.weights(0)["lm_head.weight"] for run in runs)
+            same.append(torch.equal(first, second))
+        assert same == [True, True, False]
+        assert [run.start_again() for run in runs] == [start == 0] * 2
+
+
 def test_weights_decay_by_their_part_of_the_rate():
     """The row of `<pad>` is in no sequence and has no gradient: in the second of two warm-up updates it shrinks by rate · decay."""
     config = configured(f"{TINY['grid']} --warmup_steps 2 --pretrain_lr 0.01 --weight_decay 3")
