@@ -83,13 +83,19 @@ def _check_flips(config: Config) -> None:
     n = config.unflipped_epochs
     if not n:
         return
-    if config.task != "grid" or config.p_flip_xy == 0:
-        which = f"the {config.task} task" if config.task != "grid" else "--p_flip_xy 0"
-        raise BadInput("unflipped_epochs", n, f"{which} has no flipped episodes to leave out")
+    if config.task != "grid":
+        raise BadInput("unflipped_epochs", n, f"the {config.task} task has no flipped episodes to leave out")
+    if config.p_flip_xy in (0, 1):
+        which = "no" if config.p_flip_xy == 0 else "only"
+        raise BadInput(
+            "unflipped_epochs", n, f"--p_flip_xy {config.p_flip_xy:g} makes {which} flipped episodes; leave the flag out"
+        )
     if config.load_data_from:
         raise BadInput("unflipped_epochs", n, "which episodes of --load_data_from are flipped is not known; leave the flag out")
     if config.load_model_from:
         raise BadInput("unflipped_epochs", n, "is for metalearning from random weights, not from --load_model_from")
+    if not config.n_epochs:
+        raise BadInput("unflipped_epochs", n, "there is no metalearning; leave the flag out")
     if n >= config.n_epochs:
         raise BadInput("unflipped_epochs", n, f"leaves none of --n_epochs {config.n_epochs} with flipped episodes")
 

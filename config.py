@@ -114,13 +114,13 @@ class Config:
     pretrain_lr: float = flag(METALEARNING, 1e-3, "Adam's learning rate", above=0)
     warmup_steps: int = flag(METALEARNING, 0, "updates over which the learning rate rises to --pretrain_lr", low=0, high=1000000000)
     weight_decay: float = flag(METALEARNING, 0.0, "decoupled weight decay, a part of the learning rate: the weights shrink by RATE * DECAY in an update", low=0, high=100)
-    unflipped_epochs: int = flag(METALEARNING, 0, "first epochs of each start, in which the grid's flipped episodes are left out and the others come again instead", low=0, high=1000000)
     lr_schedule: str = flag(METALEARNING, "constant", "the learning rate after them: constant, or falling to 0 at the last update in a straight line", choices=("constant", "linear"))
     print_every: int = flag(METALEARNING, 500, "updates between two rows of the loss", low=1)
     test_every: int = flag(METALEARNING, 1000, "updates between two validations", low=1)
     stop_early: bool = flag(METALEARNING, False, "stop a seed after --patience validations without a new best, or once it answers all novel queries of one rightly")
     patience: int = flag(METALEARNING, 200, "validations in a row that bring no new best", low=1)
     restarts: int = flag(METALEARNING, 0, "times that a seed starts again from other initial weights, as long as its best model answers at most .9 of the novel validation queries when its epochs are over or it stopped early", low=0, high=1000)
+    unflipped_epochs: int = flag(METALEARNING, 0, "first epochs of each start, in which the grid's flipped episodes are left out and the others come again instead; unset with --recipe robust: 20, but at most half of --n_epochs", low=0, high=1000000)
 
     n_blocks: int = flag(FINETUNING, 4, "blocks; 0 = no finetuning", low=0, high=1000000)
     n_steps_per_block: int = flag(FINETUNING, 1000, "updates in a block; 0 = no finetuning", low=0, high=1000000000)
@@ -235,10 +235,8 @@ def resolve(passed: dict[str, Any]) -> Config:
     experiment = passed.get("experiment") or ("iwl_only" if alone else "icl_iwl")
     if "llm" in passed or "llama2_size" in passed:
         experiment = passed.get("experiment", "llm")
-    values = {**presets.values(preset, task, experiment, passed.get("recipe")), **passed}
+    values = {**presets.values(preset, task, experiment, passed.get("recipe"), passed.get("n_epochs")), **passed}
     values.update({name: passed.get(name, 0) for name in presets.without_effect(values)})
-    if "unflipped_epochs" not in passed and "n_epochs" in values:
-        values["unflipped_epochs"] = min(values.get("unflipped_epochs", 0), values["n_epochs"] // 2)
     values.update(preset=preset, task=task, experiment=experiment)
     values["out_dir"] = values.get("out_dir") or _default_folder(Config(**values), passed)
     return Config(**values)

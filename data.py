@@ -149,7 +149,7 @@ def metalearning_groups(
 
     An episode's queries are shuffled and dealt into groups of K = `per_episode`; the groups of all episodes are
     shuffled. Every query of every episode occurs once; if some episodes are `left_out` [E], the others come again, in
-    the same order, until the epoch has its length. A function of its arguments.
+    the same order, until the epoch has its length (if all are, none is left out). A function of its arguments.
     """
     rng = stream(seed, "metalearning batches", epoch)
     queries = np.tile(np.arange(n_queries, dtype=np.int16), (n_episodes, 1))

@@ -39,9 +39,9 @@ class Job:
 
     @property
     def _preset_values(self) -> dict[str, Any]:
-        """What the flags would be if none had been passed but preset, recipe, task and experiment."""
+        """What the flags would be if none had been passed but preset, recipe, task, experiment and the epochs."""
         names = (self.execution.get("preset"), self.task, self.experiment, self.execution.get("recipe"))
-        return {f.name: f.default for f in dataclasses.fields(Config)} | presets.values(*names)
+        return {f.name: f.default for f in dataclasses.fields(Config)} | presets.values(*names, self.flags["n_epochs"])
 
     @property
     def task(self) -> str:

@@ -245,7 +245,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.list:
         for row in ROWS:
-            print(f"{row:<32} python {' '.join(command(row, arguments.seeds[0]))}")
+            print(f"{row:<40} python {' '.join(command(row, arguments.seeds[0]))}")
         return
     for row in arguments.rows:
         for seed in arguments.seeds:

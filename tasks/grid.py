@@ -67,9 +67,9 @@ class GridTask:
         """Which of the first n episodes of a condition have their answers flipped, [n]."""
         return np.array([self._flipped(seed, split, rotation, curriculum, i)[0] for i in range(n)])
 
-    def _flipped(self, *condition_and_episode: str | int) -> tuple[bool, np.random.Generator]:
-        """Whether an episode is flipped, and the stream that the rest of it is drawn from."""
-        rng = stream(condition_and_episode[0], "grid", *condition_and_episode[1:])
+    def _flipped(self, seed: int, split: str, rotation: str, curriculum: str, i: int) -> tuple[bool, np.random.Generator]:
+        """Whether the i-th episode of a condition is flipped, and the stream that the rest of it is drawn from."""
+        rng = stream(seed, "grid", split, rotation, curriculum, i)
         return rng.random() < self.p_flip_xy, rng
 
     def _cues(self, names: np.ndarray, cells: np.ndarray) -> np.ndarray:

@@ -322,6 +322,7 @@ def test_small_trade_offs_finetune_for_less(preset, task, rate, updates, batch, 
         ("--recipe robust --n_epochs 5", 2),  # at most half of all
         ("--recipe robust --n_epochs 5 --unflipped_epochs 4", 4),
         ("--recipe robust --p_flip_xy 0", 0),
+        ("--recipe robust --p_flip_xy 1", 0),
         ("--recipe robust --n_epochs 0 --n_blocks 1", 0),
         ("--preset laptop --task grid --p_flip_xy 0.5 --n_epochs 14", 7),
         ("--preset paper", 0),

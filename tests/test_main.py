@@ -151,7 +151,12 @@ def test_a_signal_saves_and_asks_to_be_requeued(finished_job, tmp_path, phase_fi
         ("--n_train -5", "--n_train -5: must be at least 1"),
         ("--p_flip_xy 1.5", "--p_flip_xy 1.5: must be at most 1"),
         ("--unflipped_epochs 500", "--unflipped_epochs 500: leaves none of --n_epochs 500 with flipped episodes"),
-        ("--unflipped_epochs 2 --p_flip_xy 0", "--unflipped_epochs 2: --p_flip_xy 0 has no flipped episodes to leave out"),
+        ("--unflipped_epochs 2 --p_flip_xy 0", "--unflipped_epochs 2: --p_flip_xy 0 makes no flipped episodes; leave the flag out"),
+        (
+            "--unflipped_epochs 2 --p_flip_xy 1",
+            "--unflipped_epochs 2: --p_flip_xy 1 makes only flipped episodes; leave the flag out",
+        ),
+        ("--unflipped_epochs 2 --n_epochs 0", "--unflipped_epochs 2: there is no metalearning; leave the flag out"),
         ("--unflipped_epochs 2 --task category", "--unflipped_epochs 2: the category task has no flipped episodes to leave out"),
         ("--n_heads 3", "--n_heads 3: must divide --d_model 64"),
         ("--n_heads 64", "--n_heads 64: leaves 1 numbers a head"),
