@@ -93,8 +93,8 @@ _PUBLISHED = {
     "restarts": 0,
     "unflipped_epochs": 0,
 }
-# On the grid a model that can answer without flips learns to tell them from the context in as many updates again; one that
-# meets both from the beginning does not in four times as many.
+# On the grid a model that can answer without flips learns to tell them from the context, most seeds in as many updates again; one
+# that meets both from the beginning does not in four times as many (docs/emergence.md).
 _ROBUST = {"pretrain_lr": 3e-3, "warmup_steps": 100, "adam_beta2": 0.98, "init_scale": 0.1, "restarts": 2}
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     "published": {"grid": {**_PUBLISHED, "pretrain_lr": 1e-3}, "category": {**_PUBLISHED, "pretrain_lr": 1e-4}},
