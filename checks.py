@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import prompts
 from config import BadInput, Config
-from presets import EXPERIMENT_VALUES, TRADE_OFFS
+from presets import EXPERIMENT_VALUES, TRADE_OFFS, without_effect
 from tasks import CURRICULA, ROTATIONS
 from tasks.grid import SIDE
 
@@ -27,11 +27,12 @@ def check(config: Config) -> None:
     if config.experiment == "iwl_only" and (config.n_epochs or config.load_model_from):
         flag, value = ("n_epochs", config.n_epochs) if config.n_epochs else ("load_model_from", config.load_model_from)
         raise BadInput(flag, value, "--experiment iwl_only starts from random weights, without metalearning")
-    if config.restarts and config.load_model_from:
-        raise BadInput("restarts", config.restarts, "--load_model_from has no other weights to start from; leave the flag out")
-    if config.restarts and not config.n_epochs:
-        raise BadInput("restarts", config.restarts, "--n_epochs 0 is no metalearning, which could start again; leave the flag out")
-    _check_flips(config)
+    for name, why in without_effect(vars(config)).items():
+        if getattr(config, name):
+            raise BadInput(name, getattr(config, name), f"{why}; leave the flag out")
+    if config.unflipped_epochs and config.unflipped_epochs >= config.n_epochs:
+        why = f"leaves none of --n_epochs {config.n_epochs} with flipped episodes"
+        raise BadInput("unflipped_epochs", config.unflipped_epochs, why)
     if config.pt_cond is not None and config.pt_cond not in CURRICULA[config.task]:
         raise BadInput("pt_cond", config.pt_cond, f"the {config.task} task has {', '.join(CURRICULA[config.task])}")
     _check_ablation(config)
@@ -77,27 +78,6 @@ def _check_model(config: Config) -> None:
             config.n_heads,
             f"leaves {width} numbers a head of --d_model {config.d_model}; rotary positions need an even number",
         )
-
-
-def _check_flips(config: Config) -> None:
-    n = config.unflipped_epochs
-    if not n:
-        return
-    if config.task != "grid":
-        raise BadInput("unflipped_epochs", n, f"the {config.task} task has no flipped episodes to leave out")
-    if config.p_flip_xy in (0, 1):
-        which = "no" if config.p_flip_xy == 0 else "only"
-        raise BadInput(
-            "unflipped_epochs", n, f"--p_flip_xy {config.p_flip_xy:g} makes {which} flipped episodes; leave the flag out"
-        )
-    if config.load_data_from:
-        raise BadInput("unflipped_epochs", n, "which episodes of --load_data_from are flipped is not known; leave the flag out")
-    if config.load_model_from:
-        raise BadInput("unflipped_epochs", n, "is for metalearning from random weights, not from --load_model_from")
-    if not config.n_epochs:
-        raise BadInput("unflipped_epochs", n, "there is no metalearning; leave the flag out")
-    if n >= config.n_epochs:
-        raise BadInput("unflipped_epochs", n, f"leaves none of --n_epochs {config.n_epochs} with flipped episodes")
 
 
 def _check_llm(config: Config) -> None:

@@ -236,8 +236,8 @@ def resolve(passed: dict[str, Any]) -> Config:
     if "llm" in passed or "llama2_size" in passed:
         experiment = passed.get("experiment", "llm")
     values = {**presets.values(preset, task, experiment, passed.get("recipe"), passed.get("n_epochs")), **passed}
-    values.update({name: passed.get(name, 0) for name in presets.without_effect(values)})
     values.update(preset=preset, task=task, experiment=experiment)
+    values.update({name: passed.get(name, 0) for name in presets.without_effect(values)})
     values["out_dir"] = values.get("out_dir") or _default_folder(Config(**values), passed)
     return Config(**values)
 

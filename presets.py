@@ -155,11 +155,23 @@ def values(preset: str | None, task: str, experiment: str, recipe: str | None, n
     return found
 
 
-def without_effect(flags: dict[str, Any]) -> set[str]:
-    """The flags of the robust recipe that a job with these flags has no use for: 0 in it, and refused if they are passed."""
-    no_start = flags.get("load_model_from") is not None or flags.get("n_epochs") == 0  # from random weights
-    no_flips = flags.get("p_flip_xy") in (0, 1) or flags.get("load_data_from") is not None  # or none that is known of
-    return ({"restarts", "unflipped_epochs"} if no_start else set()) | ({"unflipped_epochs"} if no_flips else set())
+def without_effect(flags: dict[str, Any]) -> dict[str, str]:
+    """The flags of the robust recipe that a job with these flags has no use for, and why: 0 in it, and refused if passed."""
+    why = {}
+    if flags.get("n_epochs") == 0:
+        why["restarts"] = "--n_epochs 0 is no metalearning, which could start again"
+        why["unflipped_epochs"] = "there is no metalearning"
+    if flags.get("load_model_from") is not None:
+        why["restarts"] = "--load_model_from has no other weights to start from"
+        why["unflipped_epochs"] = "--load_model_from is no start from random weights"
+    if flags.get("load_data_from") is not None:
+        why["unflipped_epochs"] = "which episodes of --load_data_from are flipped is not known"
+    if flags.get("p_flip_xy") in (0, 1):
+        which = "no" if flags["p_flip_xy"] == 0 else "only"
+        why["unflipped_epochs"] = f"--p_flip_xy {flags['p_flip_xy']:g} makes {which} flipped episodes"
+    if flags.get("task") == "category":
+        why["unflipped_epochs"] = "the category task has no flipped episodes to leave out"
+    return why
 
 
 def _levels(preset: str | None, experiment: str) -> tuple[float, ...]:

@@ -99,7 +99,7 @@ class Job:
         words = [f"--{name} {self.execution[name]}" for name in ("preset", "recipe") if self.execution.get(name)]
         words += [f"--task {self.task}", f"--experiment {self.experiment}"]
         derived = {"task", "experiment", "base_seeds", *(_inherited() if self.flags["load_model_from"] else ())}
-        derived |= presets.without_effect(self.flags)
+        derived |= presets.without_effect(self.flags).keys()
         for name, value in self.flags.items():
             if name in derived or value == flags.get(name) or (name in flags and value is None):
                 continue

@@ -228,7 +228,7 @@ def test_the_command_of_a_job_makes_the_same_job(here):
     from command_line import parse
 
     base = job("--pt_cond interleaved --no_congruent_only --seed 4 --n_runs 2")
-    left_out = job("--recipe robust --n_epochs 30 --unflipped_epochs 20 --seed 7")
+    left_out = job("--task grid --p_flip_xy 0.5 --recipe robust --n_epochs 30 --unflipped_epochs 20 --seed 7")
     for folder in (base, left_out, job(f"--experiment tradeoff_noise --load_model_from {base} --ablation_level 4")):
         found = next(j for j in load(here).jobs if j.folder == folder)
         again = parse(found.command.split()[2:]).defining_values()
