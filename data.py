@@ -12,7 +12,7 @@ from streams import stream
 from tasks import ROTATIONS, Items, Task
 
 if TYPE_CHECKING:
-    from config import Config
+    from flags.config import Config
 
 
 @dataclass(frozen=True)

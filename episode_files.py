@@ -17,7 +17,7 @@ from data import Encoder, Episodes, subset_names
 from tasks import CURRICULA, ROTATIONS
 
 if TYPE_CHECKING:
-    from config import Config
+    from flags.config import Config
 
 
 class BadFile(Exception):

@@ -11,10 +11,10 @@ import torch
 from transformers import LlamaForCausalLM
 
 import models
-from config import Config
 from data import Encoder, Episodes, groups_per_batch, n_batches
 from ensemble import Batch, Ensemble
 from finetune import plan
+from flags.config import Config
 
 GIB = 2**30
 

@@ -20,7 +20,7 @@ from test import count_correct, count_correct_ablated
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
-    from config import Config
+    from flags.config import Config
     from runs.records import Job
 
 STEP_CURRICULA = ("blocked", "interleaved")

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import LlamaForCausalLM
 
-    from config import Config
     from data import Encoder
+    from flags.config import Config
 
 
 def model_and_device(config: Config, encoder: Encoder) -> tuple[LlamaForCausalLM, torch.device]:

@@ -16,11 +16,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from command_line import parse
-from config import BadInput, Config, level_folder
-from inherit import NoBase, find_base
+from flags.base import NoBase, find_base
+from flags.command_line import parse
+from flags.config import BadInput, Config
+from flags.presets import training_levels
+from flags.resolve import level_folder
 from machine import architecture_of, device_of, environment, model_and_device, note_other_environment
-from presets import training_levels
 from runs import tracking
 from runs.folder import FolderTaken, claim, is_finished, recorded_config
 from runs.interrupt import Interrupted, StopFlag
@@ -55,7 +56,7 @@ def main(argv: list[str]) -> int:
 
 def run(config: Config, stop: StopFlag | None = None) -> int:
     """Check, then do what was asked for. `stop` is what signals set; without one the job listens itself."""
-    from checks import check, check_episodes
+    from flags.checks import check, check_episodes
 
     check(config)
     if config.is_sweep and not config.show:

@@ -19,7 +19,7 @@ from attention import ATTENTION
 from streams import stream
 
 if TYPE_CHECKING:
-    from config import Config
+    from flags.config import Config
 
 Weights = dict[str, Tensor]
 PUBLISHED_PREFIX = "model."  # the published code wraps the Llama in a module of its own

@@ -22,7 +22,7 @@ from test import count_correct
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
-    from config import Config
+    from flags.config import Config
     from runs.records import Job
 
 

@@ -10,9 +10,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import presets
 from analysis import words
-from config import CATEGORY, DATA, GRID, MODEL, PROMPT, Config
+from flags import presets
+from flags.config import CATEGORY, DATA, GRID, MODEL, PROMPT, Config
 
 CHANGED = "changed"  # in a size's name: the task or the model is not the preset's
 

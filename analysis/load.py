@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-import presets
 from analysis import tables
 from analysis.jobs import Job, fields
-from config import CATEGORY, DATA, DERIVED, EXECUTION, FINETUNING, GRID, MODEL, PROMPT, Config, is_sound
+from flags import presets
+from flags.config import CATEGORY, DATA, DERIVED, EXECUTION, FINETUNING, GRID, MODEL, PROMPT, Config, is_sound
 
 SAMPLE = "sample"  # results/sample is read only when it is asked for: it may hold what the reader's own jobs hold as well
 OF_JOB = ("size", "task", "experiment", "pt_rotation", "pt_curriculum")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from data import Encoder, group_names
 
 if TYPE_CHECKING:
-    from config import Config
+    from flags.config import Config
     from tasks import Items
 
 

@@ -17,8 +17,8 @@ from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
-from command_line import parse
-from config import BadInput
+from flags.command_line import parse
+from flags.config import BadInput
 from runs import lock
 
 ROOT = Path(__file__).resolve().parent.parent

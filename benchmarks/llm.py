@@ -17,8 +17,8 @@ sys.path.insert(0, str(ROOT))
 
 from transformers import LlamaConfig, LlamaForCausalLM  # noqa: E402
 
-from command_line import parse  # noqa: E402
 from data import Encoder  # noqa: E402
+from flags.command_line import parse  # noqa: E402
 from llm import evaluate, loading  # noqa: E402
 from llm.prompt import Prompter  # noqa: E402
 from llm.scoring import Pace, score  # noqa: E402

@@ -23,9 +23,9 @@ import torch
 import models
 from ablate import Ablation, values_shape
 from benchmarks.plain import Plain
-from command_line import parse
 from data import Encoder
 from ensemble import Batch, Ensemble
+from flags.command_line import parse
 from tasks import make_task
 from test import count_correct, count_correct_ablated
 

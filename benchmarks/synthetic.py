@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.tables import COLUMNS
-from command_line import parse
-from config import Config
+from flags.command_line import parse
+from flags.config import Config
 from streams import stream
 
 CHANCE = {"grid": 0.04, "category": 0.5}

@@ -15,8 +15,8 @@ from tasks.grid import SIDE
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from config import Config
     from data import Encoder
+    from flags.config import Config
     from runs.records import Job
 
 EPISODES_AT_ONCE = 4

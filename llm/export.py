@@ -13,8 +13,8 @@ import json
 import sys
 from pathlib import Path
 
-from config import BadInput
-from inherit import NoBase, find_base
+from flags.base import NoBase, find_base
+from flags.config import BadInput
 from prompts import PREFACES
 
 

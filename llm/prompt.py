@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedTokenizerBase
 
-    from config import Config
     from data import Encoder, Episodes
+    from flags.config import Config
 
 _BOS_LITERALS = ("<|endoftext|>", "<s>")  # a pretrained model's own stands there, once
 _SYSTEM = re.compile(r"<<SYS>>(.*?)<</SYS>>", re.DOTALL)

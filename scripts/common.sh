@@ -55,7 +55,7 @@ sweep_seeds() {
 # The levels that a trade-off of this preset trains at: sweep_levels TASK EXPERIMENT
 sweep_levels() {
     sweep ablation_level $("$PYTHON" -c \
-        'import sys; from presets import training_levels; print(*(f"{x:g}" for x in training_levels(*sys.argv[1:])))' "$PRESET" "$@")
+        'import sys; from flags.presets import training_levels; print(*(f"{x:g}" for x in training_levels(*sys.argv[1:])))' "$PRESET" "$@")
 }
 
 # run FLAGS: the elements that were asked for, each with these flags for main.py

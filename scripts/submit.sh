@@ -32,8 +32,8 @@ passed=("$@")
 check() {
     sed 's/^[^:]*: //' | "$PYTHON" -c '
 import sys
-from command_line import parse
-from config import BadInput
+from flags.command_line import parse
+from flags.config import BadInput
 try:
     for line in sys.stdin:
         parse(line.split())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from config import Config
+    from flags.config import Config
 
 ROTATIONS = ("unrotated", "rotated")
 CURRICULA = {

@@ -11,7 +11,7 @@ from streams import stream
 from tasks import CURRICULA, Items, check_split
 
 if TYPE_CHECKING:
-    from config import Config
+    from flags.config import Config
 
 # Which group (A = 0) the quadrants Q0 to Q3 belong to; the group of Q0 is always A.
 ONE_RELEVANT = ((0, 0, 1, 1), (0, 1, 0, 1))  # the first, the second dimension is relevant

@@ -13,7 +13,7 @@ from streams import stream
 from tasks import CURRICULA, ROTATIONS, Items, check_split
 
 if TYPE_CHECKING:
-    from config import Config
+    from flags.config import Config
 
 SIDE = 5  # colours, and animals, of an episode
 CENTRE = SIDE // 2

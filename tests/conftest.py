@@ -7,9 +7,9 @@ import torch
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 import models
-from command_line import parse
-from config import Config
 from data import Encoder
+from flags.command_line import parse
+from flags.config import Config
 from tasks import make_task
 
 

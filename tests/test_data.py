@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from command_line import parse
 from data import finetuning_batch, metalearning_groups, n_batches
+from flags.command_line import parse
 from tests.conftest import ROOT, configured, encoded
 
 CONDITION = ("metalearning", "unrotated", "blocked")

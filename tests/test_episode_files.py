@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import main
-from command_line import parse
 from episode_files import BadFile, LoadedEpisodes, file_names, read_vocabulary, write, write_vocabulary
+from flags.command_line import parse
 from tests.conftest import encoded
 
 FLAGS = {

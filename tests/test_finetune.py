@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import models
-from command_line import parse
 from data import Encoder, finetuning_batch
 from ensemble import Ensemble
 from finetune import Finetuning, plan
+from flags.command_line import parse
 from runs.records import TABLES, Job
 from tasks import make_task
 from tests.conftest import TINY, built, configured

@@ -225,7 +225,7 @@ def test_a_table_without_its_end_is_named_with_its_line(here):
 
 
 def test_the_command_of_a_job_makes_the_same_job(here):
-    from command_line import parse
+    from flags.command_line import parse
 
     base = job("--pt_cond interleaved --no_congruent_only --seed 4 --n_runs 2")
     left_out = job("--task grid --p_flip_xy 0.5 --recipe robust --n_epochs 30 --unflipped_epochs 20 --seed 7")

@@ -8,8 +8,8 @@ import torch
 
 import models
 from analysis.summary import summarise
-from command_line import parse
 from data import Encoder
+from flags.command_line import parse
 from pretrain import DivergedError, Metalearning, metalearn
 from runs.records import Job
 from tasks import make_task

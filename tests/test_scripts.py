@@ -7,8 +7,8 @@ import subprocess
 import pytest
 
 from analysis.status import expected, main, state_of
-from checks import check
-from command_line import parse
+from flags.checks import check
+from flags.command_line import parse
 from tests.conftest import ROOT
 
 ELEMENTS = {

@@ -7,8 +7,8 @@ from math import perm
 from typing import TYPE_CHECKING
 
 import prompts
-from config import BadInput, Config
-from presets import EXPERIMENT_VALUES, TRADE_OFFS, without_effect
+from flags.config import BadInput, Config
+from flags.presets import EXPERIMENT_VALUES, TRADE_OFFS, without_effect
 from tasks import CURRICULA, ROTATIONS
 from tasks.grid import SIDE
 

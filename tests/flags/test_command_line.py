@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import main
-from command_line import parse
+from flags.command_line import parse
 from tests.conftest import ROOT, TINY, configured, encoded, run_main
 from tests.test_main import contents
 

@@ -9,10 +9,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import prompts
-from checks import check
-from command_line import parse
-from config import BadInput
 from data import Encoder
+from flags.checks import check
+from flags.command_line import parse
+from flags.config import BadInput
 from tasks import CURRICULA, ROTATIONS, make_task
 
 GRID_ITEM = {

@@ -9,10 +9,10 @@ import torch
 
 import main
 import models
-from command_line import parse
-from config import BadInput
 from data import Encoder
 from finetune import plan
+from flags.command_line import parse
+from flags.config import BadInput
 from tasks import make_task
 from tests.conftest import TINY, built, run_main
 

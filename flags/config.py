@@ -1,7 +1,8 @@
 """One frozen `Config` that says everything about a job. Imports nothing of torch.
 
 A field is a flag: its name, type, published default, bounds and help stand here and nowhere else; what the presets
-make of it stands in presets.py, and rules that join several flags in checks.py.
+make of it stands in presets.py, how they join into one configuration in resolve.py, and rules that join several flags
+in checks.py.
 """
 
 from __future__ import annotations
@@ -12,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import presets
-from bounds import fault, of_kind
-from inherit import NoBase, find_base
+from flags import presets
+from flags.bounds import fault, of_kind
 
 
 class BadInput(Exception):
@@ -222,105 +222,3 @@ _KINDS = typing.get_type_hints(Config)
 def is_sound(field: dataclasses.Field, value: Any) -> bool:
     """Whether a job can have recorded this value of a flag."""
     return of_kind(value, _KINDS[field.name]) and fault(field, value) is None
-
-
-def resolve(passed: dict[str, Any]) -> Config:
-    """The configuration of the flags that were passed: they win over the preset, the preset over the paper."""
-    preset = passed.get("preset", None if passed else "demo")
-    if passed.get("experiment") in presets.TRADE_OFFS and "load_model_from" not in passed:
-        passed = {**passed, "load_model_from": _default_base(preset, passed)}
-    passed = {**_inherited(passed), **passed}
-    task = _task(preset, passed)
-    alone = passed.get("n_epochs") == 0 and "load_model_from" not in passed
-    experiment = passed.get("experiment") or ("iwl_only" if alone else "icl_iwl")
-    if "llm" in passed or "llama2_size" in passed:
-        experiment = passed.get("experiment", "llm")
-    values = {**presets.values(preset, task, experiment, passed.get("recipe"), passed.get("n_epochs")), **passed}
-    values.update(preset=preset, task=task, experiment=experiment)
-    values.update({name: passed.get(name, 0) for name in presets.without_effect(values)})
-    values["out_dir"] = values.get("out_dir") or _default_folder(Config(**values), passed)
-    return Config(**values)
-
-
-def _task(preset: str | None, passed: dict[str, Any]) -> str:
-    return passed.get("task", presets.DEFAULT_TASK.get(preset, "grid"))
-
-
-def _default_base(preset: str | None, passed: dict[str, Any]) -> str:
-    """The folder of the job that a trade-off experiment starts from, which has to be there."""
-    task = _task(preset, passed)
-    flags = {"preset": preset or "paper", "task": task, "pt_cond": "interleaved"}
-    flags |= {"recipe": passed["recipe"]} if "recipe" in passed else {}
-    folder = str(Path(resolve(flags).out_dir).parent)  # of all seeds, however many share a job
-    if not Path(folder).exists():
-        command = " ".join(f"--{name} {value}" for name, value in flags.items())
-        if preset in ("demo", "laptop"):  # in so few updates they are only learned after blocked contexts
-            blocked = resolve({**flags, "pt_cond": "blocked"}).out_dir
-            blocked = "results/demo" if (preset, task) == ("demo", "category") else str(Path(blocked).parent)
-            command += f" --load_model_from {blocked} --n_epochs 2 --n_blocks 0"
-        script = f"scripts/{'cat' if task == 'category' else task}_iwl_icl.sh"
-        raise BadInput("load_model_from", "", f"unset, and {folder} is not there; {script} makes it, or: python main.py {command}")
-    return folder
-
-
-def _inherited(passed: dict[str, Any]) -> dict[str, Any]:
-    """The data, prompt and model flags of the job whose weights are loaded. Raises BadInput for a passed one that
-    contradicts them: the test episodes would not be those that were held out."""
-    if "load_model_from" not in passed:
-        if "base_seed" in passed:
-            raise BadInput("base_seed", passed["base_seed"], "chooses a seed of --load_model_from, which is missing")
-        return {}
-    try:
-        n_runs = 1 if "base_seed" in passed else passed.get("n_runs", 1)
-        base = find_base(Path(passed["load_model_from"]), passed.get("base_seed"), n_runs)
-    except NoBase as error:
-        raise BadInput("load_model_from", passed["load_model_from"], str(error)) from None
-    groups = {f.name: f.metadata["group"] for f in dataclasses.fields(Config)}
-    of_base = {name for name, group in groups.items() if group in (DATA, GRID, CATEGORY, PROMPT, MODEL)}
-    of_base = (of_base | {"seed"}) - {"load_model_from", "base_seed"}
-    for name in sorted(of_base & set(passed) & set(base.flags)):
-        if passed[name] != base.flags[name]:
-            remedy = "choose a seed of it with --base_seed" if name == "seed" else "leave the flag out"
-            raise BadInput(name, passed[name], f"the base in {passed['load_model_from']} has {base.flags[name]}; {remedy}")
-    may_differ = {name for name, group in groups.items() if group == TRAINING}
-    if passed.get("experiment") not in presets.TRADE_OFFS:
-        may_differ |= {"pt_rot_cond", "pt_cond"}
-    values = {name: base.flags[name] for name in of_base | may_differ if name in base.flags}
-    for f in dataclasses.fields(Config):
-        if f.name in values and not is_sound(f, values[f.name]):
-            raise BadInput("load_model_from", passed["load_model_from"], f"its config.json has {values[f.name]!r} for --{f.name}")
-    return {**values, "base_seeds": base.seeds, "n_runs": n_runs}
-
-
-def _default_folder(config: Config, passed: dict[str, Any]) -> str:
-    """results/EXPERIMENT/CONDITION/SEEDS; the demo as it stands has the short name. All levels of a trade-off
-    experiment have results/EXPERIMENT, and each level's job has its folder below."""
-    how_it_is_run = {f.name for f in dataclasses.fields(Config) if f.metadata["group"] == EXECUTION}
-    if config.preset == "demo" and set(passed) <= how_it_is_run - {"recipe"}:
-        return "results/demo"
-    size = f"{config.preset}_" if config.preset in ("demo", "laptop") else ""
-    if config.recipe not in (None, presets.DEFAULT_RECIPE.get(config.preset, "published")):
-        size += f"{config.recipe}_"
-    folder = Path(f"results/{size}{config.task}_{config.experiment}")
-    if config.experiment == "llm":
-        condition = "_".join(word for word in (config.pt_rot_cond, config.pt_cond) if word) or "all"
-        return str(folder / config.model_label / condition / _seeds_folder(config))
-    if config.is_sweep:
-        return str(folder)
-    if config.experiment in presets.TRADE_OFFS:
-        return str(folder / level_folder(config))
-    condition = f"{config.pt_rot_cond}_{config.pt_cond}" if config.n_epochs else config.init
-    return str(folder / condition / _seeds_folder(config))
-
-
-def level_folder(config: Config) -> Path:
-    """CONDITION/SEEDS of one level of a trade-off experiment."""
-    return Path(f"level_{config.ablation_level:g}") / _seeds_folder(config)
-
-
-def _seeds_folder(config: Config) -> str:
-    seeds = sorted(config.seeds)
-    is_range = seeds == list(range(seeds[0], seeds[-1] + 1))
-    return "seeds_" + ("-" if is_range else "_").join(
-        f"{seed:02d}" for seed in ((seeds[0], seeds[-1]) if is_range and len(seeds) > 1 else seeds)
-    )

@@ -10,8 +10,9 @@ import types
 import typing
 from typing import Any
 
-from bounds import fault
-from config import DERIVED, BadInput, Config, resolve
+from flags.bounds import fault
+from flags.config import DERIVED, BadInput, Config
+from flags.resolve import resolve
 
 
 class _Parser(argparse.ArgumentParser):
