@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from streams import stream
+from engine.streams import stream
 
 if TYPE_CHECKING:
     from transformers import LlamaConfig

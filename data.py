@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import prompts
-from streams import stream
+from engine.streams import stream
 from tasks import ROTATIONS, Items, Task
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from transformers import LlamaForCausalLM
 
 import models
 from data import Encoder, Episodes, groups_per_batch, n_batches
-from ensemble import Batch, Ensemble
+from engine.ensemble import Batch, Ensemble
 from finetune import plan
 from flags.config import Config
 

@@ -11,9 +11,8 @@ import torch
 
 from ablate import Ablation, Key, attention_dropout, values_shape
 from data import Encoder, Episodes, finetuning_batch, group_names
-from ensemble import Batch, Ensemble
-from models import Weights
-from pretrain import check_finite
+from engine.attention import Weights
+from engine.ensemble import Batch, Ensemble, check_finite
 from tasks import CURRICULA, ROTATIONS
 from test import count_correct, count_correct_ablated
 

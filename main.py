@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import LlamaForCausalLM
 
-    import models
     from data import Encoder
+    from engine.attention import Weights
     from runs.records import Job
 
 DONE, FAILED, BAD_INPUT, HELD, REQUEUE, STOPPED = 0, 1, 2, 3, 75, 130
@@ -255,7 +255,7 @@ def perform(
     encoder: Encoder,
     model: LlamaForCausalLM,
     device: torch.device,
-    loaded: dict[int, models.Weights],
+    loaded: dict[int, Weights],
     stop: StopFlag,
 ) -> int:
     """The procedure of the paper: metalearning, then few-shot test and finetuning on fresh episodes, then a summary."""
@@ -268,11 +268,11 @@ def perform(
 
     folder = Path(config.out_dir)
 
-    def first_weights(seed: int, start: int) -> models.Weights:
+    def first_weights(seed: int, start: int) -> Weights:
         return loaded[seed] if loaded else models.draw_weights(model, seed, config.init_scale, config.weight_init, start)
 
     def work(job: Job) -> None:
-        def weights_of(seed: int, init: str) -> models.Weights:
+        def weights_of(seed: int, init: str) -> Weights:
             if init == "random":
                 return models.draw_weights(model, seed, config.init_scale, config.weight_init)
             path = job.checkpoints / f"best_seed{seed}.safetensors"
@@ -304,7 +304,7 @@ def in_folder(
     stop.listen()  # before anything that takes its time
     import torch
 
-    from pretrain import DivergedError
+    from engine.ensemble import DivergedError
     from runs.checkpoint import Damaged
     from runs.records import Job
 
@@ -357,7 +357,7 @@ def write_published(config: Config, folder: Path) -> None:
         write_atomically(path, models.published_bytes(weights))
 
 
-def loaded_weights(config: Config, model: LlamaForCausalLM) -> dict[int, models.Weights]:
+def loaded_weights(config: Config, model: LlamaForCausalLM) -> dict[int, Weights]:
     """The weights of each seed that --load_model_from names; none if it is not passed."""
     import models
 

@@ -1,11 +1,10 @@
-"""Llamas: built from a configuration, initialised from a key, run on a context that several queries share."""
+"""Llamas: built from a configuration, initialised from a key, read from weight files and written to them."""
 
 from __future__ import annotations
 
 import dataclasses
 import io
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,13 +14,12 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from attention import ATTENTION
-from streams import stream
+from engine.attention import ATTENTION, Weights
+from engine.streams import stream
 
 if TYPE_CHECKING:
     from flags.config import Config
 
-Weights = dict[str, Tensor]
 PUBLISHED_PREFIX = "model."  # the published code wraps the Llama in a module of its own
 
 
@@ -115,50 +113,3 @@ def published_bytes(weights: Weights) -> bytes:
     file = io.BytesIO()
     torch.save({PUBLISHED_PREFIX + name: tensor for name, tensor in weights.items()}, file)
     return file.getvalue()
-
-
-def answer_logits(
-    forward: Callable[..., object],
-    context: Tensor,
-    queries: Tensor,
-    n_answer: int,
-    causal: bool,
-    vmapped: bool = False,
-    **ablations: Tensor,
-) -> Tensor:
-    """Logits [B, K, T, V] at the answers of K queries that share a context.
-
-    context [B, C] and queries [B, K, L] are token ids; the answer is the last T = `n_answer` tokens of a query. In
-    masked mode its tokens are predicted where they stand, in causal mode one position earlier. `forward` is a
-    LlamaForCausalLM, or a function that calls one; under vmap pass `vmapped=True`. `ablations` are those of
-    `attention.shared_context_attention`.
-    Each query attends causally to the context and to itself, at positions from C on: the same function as K flat
-    sequences, each of the context and one query.
-    """
-    n_context, (batch, n_queries, length) = context.shape[-1], queries.shape
-    sequence = torch.cat([context, queries.reshape(batch, n_queries * length)], dim=1)  # [B, C + K·L]
-    positions, answers = _layout(n_context, n_queries, length, n_answer, causal, context.device)
-    output = forward(
-        input_ids=sequence,
-        position_ids=positions,
-        # The model would build a causal mask of its own; a 4-D one is handed on as it is, and our attention needs none.
-        attention_mask=torch.zeros((1, 1, 1, 1), device=context.device),
-        logits_to_keep=answers,
-        answers=answers,
-        n_context=n_context,
-        n_queries=n_queries,
-        vmapped=vmapped,
-        **ablations,
-    )
-    return output.logits.reshape(batch, n_queries, n_answer, -1)
-
-
-def _layout(
-    n_context: int, n_queries: int, length: int, n_answer: int, causal: bool, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Positions [1, C + K·L] of the tokens, and where in the sequence answers are predicted [K·T]."""
-    own = torch.arange(n_context, n_context + length, device=device)
-    positions = torch.cat([torch.arange(n_context, device=device), own.repeat(n_queries)])[None]
-    starts = n_context + length * torch.arange(n_queries, device=device)
-    offsets = torch.arange(length - n_answer, length, device=device) - int(causal)
-    return positions, (starts[:, None] + offsets).flatten()

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-import models
 from ablate import attention_dropout
 from data import Encoder, groups_per_batch, metalearning_groups, n_batches
-from ensemble import Batch, Ensemble
+from engine.attention import Weights
+from engine.ensemble import Batch, Ensemble, check_finite
 from tasks import CRITERION
 from test import count_correct
 
@@ -38,15 +38,6 @@ class SeedProgress:
     loss_count: list[int] = field(default_factory=list)
 
 
-class DivergedError(Exception):
-    """A loss that is not finite."""
-
-
-def check_finite(loss: float, step: int, learning_rate: float, flag: str) -> None:
-    if not np.isfinite(loss):
-        raise DivergedError(f"the loss is {loss} at step {step}, with --{flag} {learning_rate}; try a smaller one")
-
-
 class Metalearning:
     """Metalearns a chunk of seeds as one ensemble; `kept` holds the best-validated weights of each."""
 
@@ -55,7 +46,7 @@ class Metalearning:
         config: Config,
         encoder: Encoder,
         model: LlamaForCausalLM,
-        first_weights: Callable[[int, int], models.Weights],
+        first_weights: Callable[[int, int], Weights],
         seeds: list[int],
         device: torch.device,
     ):
@@ -219,7 +210,7 @@ class Metalearning:
         self.active = [self.active[member] for member in going_on]
         self.stopped += stopped
 
-    def state(self, chunk: int) -> tuple[models.Weights, dict]:
+    def state(self, chunk: int) -> tuple[Weights, dict]:
         """Everything `restore` needs."""
         tensors = {f"ensemble/{name}": tensor for name, tensor in self.ensemble.state().items()}
         for seed, weights in self.kept.items():
@@ -227,7 +218,7 @@ class Metalearning:
         seeds = {"active": [asdict(s) for s in self.active], "stopped": [asdict(s) for s in self.stopped]}
         return tensors, {"phase": "metalearning", "chunk": chunk, "start": self.start, "step": self.step, **seeds}
 
-    def restore(self, tensors: models.Weights, state: dict) -> None:
+    def restore(self, tensors: Weights, state: dict) -> None:
         """Go on exactly where `state` was taken."""
         state = {"start": 0, "stopped": [], **state}  # a job that was begun before there were restarts lacks these, and `kept`
         self.start, self.step = state["start"], state["step"]
@@ -244,7 +235,7 @@ def metalearn(
     config: Config,
     encoder: Encoder,
     model: LlamaForCausalLM,
-    first_weights: Callable[[int, int], models.Weights],
+    first_weights: Callable[[int, int], Weights],
     recorder: Job,
     device: torch.device,
 ) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ablate import Ablation, Key
 from data import Episodes
-from ensemble import Batch, Ensemble
+from engine.ensemble import Batch, Ensemble
 
 # Members × episodes × tokens of one forward pass, at most: it bounds memory, and is fixed so that results are too.
 TOKENS_AT_ONCE = 2**16

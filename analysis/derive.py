@@ -124,7 +124,7 @@ def band(values: pd.DataFrame) -> pd.DataFrame:
     """Mean over seeds, and its 95 % interval (bootstrap over seeds, percentile), of each column of `values` [seeds, points];
     low and high are NaN with one seed. One draw of seeds serves all points."""
     from analysis.effects import CONFIDENCE
-    from streams import stream
+    from engine.streams import stream
 
     data = values.to_numpy(float)
     mean = data.mean(axis=0)

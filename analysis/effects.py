@@ -21,7 +21,7 @@ import pandas as pd
 from scipy.stats import bootstrap
 
 from analysis.stats import ordered_levels
-from streams import stream
+from engine.streams import stream
 
 CONFIDENCE = 0.95
 N_RESAMPLES = 9999

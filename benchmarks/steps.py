@@ -24,7 +24,7 @@ import models
 from ablate import Ablation, values_shape
 from benchmarks.plain import Plain
 from data import Encoder
-from ensemble import Batch, Ensemble
+from engine.ensemble import Batch, Ensemble
 from flags.command_line import parse
 from tasks import make_task
 from test import count_correct, count_correct_ablated

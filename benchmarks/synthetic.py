@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.tables import COLUMNS
+from engine.streams import stream
 from flags.command_line import parse
 from flags.config import Config
-from streams import stream
 
 CHANCE = {"grid": 0.04, "category": 0.5}
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import prompts
-from streams import stream
+from engine.streams import stream
 from tasks import CURRICULA, ROTATIONS, Items, check_split
 
 if TYPE_CHECKING:

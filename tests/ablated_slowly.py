@@ -7,7 +7,7 @@ from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 import models
 from ablate import Ablation, values_shape
 from data import Encoder
-from ensemble import Batch, Ensemble
+from engine.ensemble import Batch, Ensemble
 from tasks import make_task
 from tests.conftest import built, configured
 

@@ -10,7 +10,7 @@ import torch
 import models
 from ablate import attention_dropout
 from data import Encoder
-from ensemble import Batch, Ensemble
+from engine.ensemble import Batch, Ensemble
 from finetune import Finetuning, plan
 from runs.records import Job
 from tasks import make_task

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams import stream
+from engine.streams import stream
 from tasks.category import CategoryTask, item_order, quadrants
 from tests.conftest import configured, encoded
 

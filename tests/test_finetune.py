@@ -9,7 +9,8 @@ import torch
 
 import models
 from data import Encoder, finetuning_batch
-from ensemble import Ensemble
+from engine.attention import answer_logits
+from engine.ensemble import Ensemble
 from finetune import Finetuning, plan
 from flags.command_line import parse
 from runs.records import TABLES, Job
@@ -120,7 +121,7 @@ def test_a_member_against_a_plain_loop(setting, curriculum, batch_size):
         group = range(9) if curriculum == "interleaved" else (range(5), range(5, 9))[block]  # A: the first five study items
         items = finetuning_batch(np.array(group), batch_size, step_in_block, *key, block)
         trained.append(len(items))
-        logits = models.answer_logits(plain, context, queries[:, items], 2, causal=False)
+        logits = answer_logits(plain, context, queries[:, items], 2, causal=False)
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 2), answers[:, items].flatten())
         optimizer.zero_grad()
         loss.backward()
@@ -134,7 +135,7 @@ def test_a_member_against_a_plain_loop(setting, curriculum, batch_size):
     assert written == pytest.approx(means, rel=1e-3)
     accuracy = pd.read_csv(job.folder / "finetune_accuracy.csv")
     with torch.no_grad():
-        predicted = models.answer_logits(plain, context, queries, 2, causal=False).argmax(-1)
+        predicted = answer_logits(plain, context, queries, 2, causal=False).argmax(-1)
     right = (predicted == answers).all(-1)[0]
     last = accuracy[accuracy.step == 26].set_index("subset").n_correct
     assert [last["study_A"], last["study_B"], last["novel"]] == [right[:5].sum(), right[5:9].sum(), right[9:].sum()]
@@ -160,7 +161,7 @@ def test_few_shot_is_that_of_the_kept_weights(finished_job):
                     e = encoder.episodes(seed, "test", rotation, context, 2)
                     ids = [torch.from_numpy(x.astype(int)) for x in (e.context, e.queries, e.answers)]
                     with torch.no_grad():
-                        predicted = models.answer_logits(model, ids[0], ids[1], ids[2].shape[2], causal=False).argmax(-1)
+                        predicted = answer_logits(model, ids[0], ids[1], ids[2].shape[2], causal=False).argmax(-1)
                     right = (predicted == ids[2]).all(-1).numpy()
                     for i in range(2):
                         for s, subset in enumerate(e.subsets):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams import stream
+from engine.streams import stream
 from tasks.grid import GridTask, item_order, locations
 from tests.conftest import configured, encoded
 

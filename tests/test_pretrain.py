@@ -9,8 +9,9 @@ import torch
 import models
 from analysis.summary import summarise
 from data import Encoder
+from engine.ensemble import DivergedError
 from flags.command_line import parse
-from pretrain import DivergedError, Metalearning, metalearn
+from pretrain import Metalearning, metalearn
 from runs.records import Job
 from tasks import make_task
 from tests.conftest import TINY, built, configured

@@ -5,9 +5,13 @@ Registered with transformers under the name `ATTENTION`. The ablations come as t
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from transformers import AttentionInterface
+
+Weights = dict[str, Tensor]
 
 
 def shared_context_attention(
@@ -29,7 +33,7 @@ def shared_context_attention(
 ) -> tuple[Tensor, None]:
     """Attention of a context and of K queries that see it but not each other, without the (K·L)² scores between queries.
 
-    query, key, value: [B, H, C + K·L, D] in the layout of `models.answer_logits`. Returns [B, C + K·L, H, D]. Of the last
+    query, key, value: [B, H, C + K·L, D] in the layout of `answer_logits`. Returns [B, C + K·L, H, D]. Of the last
     layer only the positions `answers` [K·T] are wanted, and the others are 0 there.
     bias [B, 1, C + 1, C] is added to the scores of context positions and (last row) of queries.
     noise is added to, and keep multiplied with, the values that queries find in the context: [layers, B, H, G, C, D]
@@ -131,3 +135,50 @@ class _FusedUnderVmap(torch.autograd.Function):
 
 ATTENTION = "shared_context"
 AttentionInterface.register(ATTENTION, shared_context_attention)
+
+
+def answer_logits(
+    forward: Callable[..., object],
+    context: Tensor,
+    queries: Tensor,
+    n_answer: int,
+    causal: bool,
+    vmapped: bool = False,
+    **ablations: Tensor,
+) -> Tensor:
+    """Logits [B, K, T, V] at the answers of K queries that share a context.
+
+    context [B, C] and queries [B, K, L] are token ids; the answer is the last T = `n_answer` tokens of a query. In
+    masked mode its tokens are predicted where they stand, in causal mode one position earlier. `forward` is a
+    LlamaForCausalLM, or a function that calls one; under vmap pass `vmapped=True`. `ablations` are those of
+    `shared_context_attention`.
+    Each query attends causally to the context and to itself, at positions from C on: the same function as K flat
+    sequences, each of the context and one query.
+    """
+    n_context, (batch, n_queries, length) = context.shape[-1], queries.shape
+    sequence = torch.cat([context, queries.reshape(batch, n_queries * length)], dim=1)  # [B, C + K·L]
+    positions, answers = _layout(n_context, n_queries, length, n_answer, causal, context.device)
+    output = forward(
+        input_ids=sequence,
+        position_ids=positions,
+        # The model would build a causal mask of its own; a 4-D one is handed on as it is, and our attention needs none.
+        attention_mask=torch.zeros((1, 1, 1, 1), device=context.device),
+        logits_to_keep=answers,
+        answers=answers,
+        n_context=n_context,
+        n_queries=n_queries,
+        vmapped=vmapped,
+        **ablations,
+    )
+    return output.logits.reshape(batch, n_queries, n_answer, -1)
+
+
+def _layout(
+    n_context: int, n_queries: int, length: int, n_answer: int, causal: bool, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Positions [1, C + K·L] of the tokens, and where in the sequence answers are predicted [K·T]."""
+    own = torch.arange(n_context, n_context + length, device=device)
+    positions = torch.cat([torch.arange(n_context, device=device), own.repeat(n_queries)])[None]
+    starts = n_context + length * torch.arange(n_queries, device=device)
+    offsets = torch.arange(length - n_answer, length, device=device) - int(causal)
+    return positions, (starts[:, None] + offsets).flatten()

@@ -1,7 +1,7 @@
 import subprocess
 import sys
 
-from streams import stream
+from engine.streams import stream
 from tests.conftest import ROOT
 
 
@@ -15,7 +15,7 @@ def test_different_keys_differ():
 
 
 def test_other_process_with_another_hash_seed():
-    code = "from streams import stream; print(stream(5, 'grid', 0).random())"
+    code = "from engine.streams import stream; print(stream(5, 'grid', 0).random())"
     printed = {
         subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={"PYTHONHASHSEED": s}, capture_output=True, text=True).stdout
         for s in ("0", "1")

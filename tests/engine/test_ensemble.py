@@ -4,7 +4,8 @@ import torch
 
 import models
 from data import Encoder
-from ensemble import Batch, Ensemble
+from engine.attention import answer_logits
+from engine.ensemble import Batch, Ensemble
 from tasks import make_task
 from test import count_correct
 from tests.conftest import built, configured, encoded
@@ -64,7 +65,7 @@ def test_a_step_by_hand():
     losses = trained.step(batch)
     plain = small_model()
     plain.load_state_dict(before)
-    logits = models.answer_logits(plain, batch.context[0], batch.queries[0], 2, causal=False)  # [3, 5, 2, V]
+    logits = answer_logits(plain, batch.context[0], batch.queries[0], 2, causal=False)  # [3, 5, 2, V]
     log_p = logits.log_softmax(-1).gather(-1, batch.answers[0][..., None])[..., 0]
     assert (losses[0] + log_p.mean(-1)).abs().max() < 1e-12
     (-log_p.mean()).backward()
@@ -127,7 +128,7 @@ def test_counts_against_a_loop(n_members, monkeypatch):
             for q in range(25):
                 query = torch.from_numpy(episodes.queries[e, q].astype(int))[None, None]
                 context = torch.from_numpy(episodes.context[e].astype(int))[None]
-                predicted = models.answer_logits(plain, context, query, 2, causal=False)[0, 0].argmax(-1)
+                predicted = answer_logits(plain, context, query, 2, causal=False)[0, 0].argmax(-1)
                 right[episodes.subset[e, q]] += predicted.tolist() == episodes.answers[e, q].tolist()
             assert n_correct[member, e].tolist() == right
     monkeypatch.setattr("test.TOKENS_AT_ONCE", 1)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import functional_call
 from transformers import LlamaForCausalLM
 
-from models import Weights, answer_logits
+from engine.attention import Weights, answer_logits
 
 
 @dataclass(frozen=True)
@@ -139,3 +139,12 @@ class Ensemble:
             decoupled_weight_decay=True,
             fused=True,
         )
+
+
+class DivergedError(Exception):
+    """A loss that is not finite."""
+
+
+def check_finite(loss: float, step: int, learning_rate: float, flag: str) -> None:
+    if not np.isfinite(loss):
+        raise DivergedError(f"the loss is {loss} at step {step}, with --{flag} {learning_rate}; try a smaller one")
