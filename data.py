@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 import prompts
 from engine.streams import stream
-from tasks import ROTATIONS, Items, Task
+from flags.config import BadInput
+from tasks.task import CURRICULA, ROTATIONS, Items, Task, check_queries
 
 if TYPE_CHECKING:
     from flags.config import Config
@@ -180,3 +182,20 @@ def finetuning_batch(items: np.ndarray, batch_size: int, step: int, *key: int | 
     order = stream(*key, step // per_pass).permutation(items)
     start = step % per_pass * batch_size
     return order[start : start + batch_size]
+
+
+def check_episodes(config: Config, encoder: Encoder) -> None:
+    """Raise BadInput if the episodes do not fit the model or the batches."""
+    n_tokens = encoder.sequence_length(config.seed)
+    if n_tokens > config.max_len:
+        raise BadInput("max_len", config.max_len, f"a sequence has {n_tokens} tokens; pass at least that")
+    if encoder.n_episodes("test") < config.n_test:
+        raise BadInput("n_test", config.n_test, f"--load_data_from {config.load_data_from} has {encoder.n_episodes('test')}")
+    example = encoder.episodes(config.seed, "validation", config.pt_rot_cond, config.pt_cond, 1)
+    if config.ablation:
+        try:
+            for rotation, curriculum in product(ROTATIONS, CURRICULA[config.task]):
+                encoder.examples(encoder.episodes(config.seed, "test", rotation, curriculum, config.n_test))
+        except ValueError as error:
+            raise BadInput("ablation", config.ablation, f"{config.load_data_from}: {error}") from None
+    check_queries(config, example.queries.shape[1])

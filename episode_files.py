@@ -14,7 +14,7 @@ import numpy as np
 
 import prompts
 from data import Encoder, Episodes, subset_names
-from tasks import CURRICULA, ROTATIONS
+from tasks.task import CURRICULA, ROTATIONS
 
 if TYPE_CHECKING:
     from flags.config import Config

@@ -13,7 +13,7 @@ from ablate import Ablation, Key, attention_dropout, values_shape
 from data import Encoder, Episodes, finetuning_batch, group_names
 from engine.attention import Weights
 from engine.ensemble import Batch, Ensemble, check_finite
-from tasks import CURRICULA, ROTATIONS
+from tasks.task import CURRICULA, ROTATIONS
 from test import count_correct, count_correct_ablated
 
 if TYPE_CHECKING:

@@ -56,9 +56,12 @@ def main(argv: list[str]) -> int:
 
 def run(config: Config, stop: StopFlag | None = None) -> int:
     """Check, then do what was asked for. `stop` is what signals set; without one the job listens itself."""
-    from flags.checks import check, check_episodes
+    from data import check_episodes
+    from flags.checks import check
+    from tasks import check_task
 
     check(config)
+    check_task(config)
     if config.is_sweep and not config.show:
         return sweep(config)
     encoder = episodes_of(config)

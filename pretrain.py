@@ -16,7 +16,7 @@ from ablate import attention_dropout
 from data import Encoder, groups_per_batch, metalearning_groups, n_batches
 from engine.attention import Weights
 from engine.ensemble import Batch, Ensemble, check_finite
-from tasks import CRITERION
+from tasks.task import CRITERION
 from test import count_correct
 
 if TYPE_CHECKING:

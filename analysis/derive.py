@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from tasks import CRITERION
+from tasks.task import CRITERION
 
 EPISODE = ["seed", "rotation", "context_curriculum", "step_curriculum", "episode"]
 CONDITION = ["rotation", "context_curriculum", "step_curriculum"]

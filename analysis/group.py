@@ -10,8 +10,8 @@ import pandas as pd
 from analysis import published, tradeoff
 from analysis.jobs import CHANGED, Job
 from analysis.load import Sweep
-from analysis.summary import chance
 from analysis.tradeoff import TradeOff
+from tasks.task import chance
 
 ABLATIONS = {"tradeoff_mask": "mask", "tradeoff_noise": "gaussian"}
 

@@ -16,7 +16,7 @@ from analysis.group import ABLATIONS, Group
 from analysis.jobs import Job
 from analysis.plots import context_step, emergence, few_shot, language_models, main_figure
 from analysis.plots import tradeoff as tradeoff_plot
-from tasks import CRITERION
+from tasks.task import CRITERION
 
 SHORT = {"category": "cat", "grid": "grid"}  # in names of scripts
 

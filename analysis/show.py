@@ -8,7 +8,7 @@ from data import Encoder, group_names
 
 if TYPE_CHECKING:
     from flags.config import Config
-    from tasks import Items
+    from tasks.task import Items
 
 
 def show_episodes(config: Config, encoder: Encoder) -> str:

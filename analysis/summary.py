@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.words import CURRICULA
+from tasks.task import chance
 
 CONDITION = ["init", "rotation", "context_curriculum", "step_curriculum"]
 Summary = dict[str, Any]
@@ -70,11 +71,6 @@ def summarise(folder: Path) -> Summary:
 def read_flags(folder: Path) -> dict[str, Any]:
     """The flags of the job in a folder."""
     return json.loads((folder / "config.json").read_text())["flags"]
-
-
-def chance(flags: dict[str, Any]) -> float:
-    """The accuracy of who knows a rule-like task's answers but not which belongs to what: one of 25 places, or one label."""
-    return 1 / 25 if flags["task"] == "grid" else 1 / flags["n_labels_per_task"]
 
 
 def table(found: Summary) -> str:

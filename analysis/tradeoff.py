@@ -14,7 +14,8 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import tables
-from analysis.summary import chance, read_flags
+from analysis.summary import read_flags
+from tasks.task import chance
 
 PER_EPISODE = ["seed", "episode"]
 

@@ -1,19 +1,9 @@
-"""Rules that join several flags: each failure is a BadInput, raised before anything is computed or written."""
+"""Rules that join several flags of any task: each failure is a BadInput, raised before anything is computed or written."""
 
 from __future__ import annotations
 
-from itertools import product
-from math import perm
-from typing import TYPE_CHECKING
-
-import prompts
 from flags.config import BadInput, Config
 from flags.presets import EXPERIMENT_VALUES, TRADE_OFFS, without_effect
-from tasks import CURRICULA, ROTATIONS
-from tasks.grid import SIDE
-
-if TYPE_CHECKING:
-    from data import Encoder
 
 
 def check(config: Config) -> None:
@@ -33,33 +23,11 @@ def check(config: Config) -> None:
     if config.unflipped_epochs and config.unflipped_epochs >= config.n_epochs:
         why = f"leaves none of --n_epochs {config.n_epochs} with flipped episodes"
         raise BadInput("unflipped_epochs", config.unflipped_epochs, why)
-    if config.pt_cond is not None and config.pt_cond not in CURRICULA[config.task]:
-        raise BadInput("pt_cond", config.pt_cond, f"the {config.task} task has {', '.join(CURRICULA[config.task])}")
     _check_ablation(config)
-    if config.task == "grid":
-        _check_grid(config)
-        n_items = SIDE * SIDE
-    else:
-        _check_category(config)
-        n_items = config.n_symbols**2
-    _check_batches(config, n_items)
-
-
-def check_episodes(config: Config, encoder: Encoder) -> None:
-    """Raise BadInput if the episodes do not fit the model or the batches."""
-    n_tokens = encoder.sequence_length(config.seed)
-    if n_tokens > config.max_len:
-        raise BadInput("max_len", config.max_len, f"a sequence has {n_tokens} tokens; pass at least that")
-    if encoder.n_episodes("test") < config.n_test:
-        raise BadInput("n_test", config.n_test, f"--load_data_from {config.load_data_from} has {encoder.n_episodes('test')}")
-    example = encoder.episodes(config.seed, "validation", config.pt_rot_cond, config.pt_cond, 1)
-    if config.ablation:
-        try:
-            for rotation, curriculum in product(ROTATIONS, CURRICULA[config.task]):
-                encoder.examples(encoder.episodes(config.seed, "test", rotation, curriculum, config.n_test))
-        except ValueError as error:
-            raise BadInput("ablation", config.ablation, f"{config.load_data_from}: {error}") from None
-    _check_queries(config, example.queries.shape[1])
+    if config.n_epochs and config.pretrain_bs < config.queries_per_episode:
+        raise BadInput(
+            "pretrain_bs", config.pretrain_bs, f"must hold at least the --queries_per_episode {config.queries_per_episode}"
+        )
 
 
 def _check_model(config: Config) -> None:
@@ -133,78 +101,3 @@ def _check_ablation(config: Config) -> None:
     for name, level in (("ablation_level", config.ablation_level), ("test_ablation_level_max", high)):
         if level is not None and level > 1:
             raise BadInput(name, level, f"is a probability with --ablation {config.ablation}: at most 1")
-
-
-def _check_grid(config: Config) -> None:
-    n_words = min(len(prompts.COLORS), len(prompts.ANIMALS))
-    if config.real_words and config.n_symbols > n_words:
-        raise BadInput("n_symbols", config.n_symbols, f"with --real_words there are {n_words} words for colours and animals")
-    if config.real_words and config.n_positions > 1:
-        raise BadInput("n_positions", config.n_positions, "must be 1 with --real_words")
-    if config.generate_all and config.n_positions > 1:
-        raise BadInput("n_positions", config.n_positions, "must be 1 with --generate_all")
-    if config.n_positions > config.n_symbols:
-        raise BadInput("n_positions", config.n_positions, f"a name takes different symbols, and --n_symbols is {config.n_symbols}")
-    n_names = perm(config.n_symbols, config.n_positions)
-    if n_names < SIDE:
-        raise BadInput(
-            "n_symbols",
-            config.n_symbols,
-            f"makes {n_names} names; an episode needs {SIDE} for its colours, and as many for its animals",
-        )
-    exist = perm(n_names, SIDE) ** 2
-    held_out = 2 * len(CURRICULA["grid"]) * config.n_test + config.n_val
-    strict_train, strict_test = config.strict_train or config.generate_all, config.strict_test or config.generate_all
-    n_distinct = (config.n_train if strict_train else 0) + (held_out if strict_test else 0)
-    if config.load_data_from:  # only n_test counts
-        return
-    if n_distinct > exist or (n_distinct == exist and not strict_train):
-        parts = f"--n_train {config.n_train}, --n_val {config.n_val} and 8 conditions of --n_test {config.n_test}"
-        raise BadInput("n_symbols", config.n_symbols, f"{n_distinct} different episodes are asked for ({parts}), {exist} exist")
-
-
-def _check_category(config: Config) -> None:
-    if config.n_symbols % 2:
-        raise BadInput("n_symbols", config.n_symbols, "must be even for the category task: the boundary lies in the middle")
-    if config.n_in_context % 4:
-        raise BadInput("n_in_context", config.n_in_context, "must be a multiple of 4, the number of quadrants")
-    if config.n_in_context >= config.n_symbols**2:
-        raise BadInput(
-            "n_in_context",
-            config.n_in_context,
-            f"must be less than n_symbols², {config.n_symbols**2}: novel items are needed as well",
-        )
-    if config.n_labels_per_task > config.n_labels:
-        raise BadInput("n_labels_per_task", config.n_labels_per_task, f"there are only --n_labels {config.n_labels}")
-    if config.n_labels_per_task == 4 and config.n_rel_dims == 1:
-        raise BadInput("n_labels_per_task", 4, "needs --n_rel_dims 2: one dimension separates two labels")
-    if config.n_distractors > config.n_task_dims - 2:
-        raise BadInput(
-            "n_distractors",
-            config.n_distractors,
-            f"leaves none of --n_task_dims {config.n_task_dims} for the two dimensions of an episode",
-        )
-    exist, held_out = config.n_task_dims * (config.n_task_dims - 1), config.n_val + config.n_test
-    if held_out >= exist and not config.load_data_from:
-        raise BadInput(
-            "n_val", config.n_val,
-            f"with --n_test {config.n_test} holds out {held_out} pairs of dimensions; "
-            f"--n_task_dims {config.n_task_dims} has {exist}, and metalearning needs some",
-        )  # fmt: skip
-
-
-def _check_batches(config: Config, n_items: int) -> None:
-    if not config.load_data_from:
-        _check_queries(config, n_items)
-    if config.n_epochs and config.pretrain_bs < config.queries_per_episode:
-        raise BadInput(
-            "pretrain_bs", config.pretrain_bs, f"must hold at least the --queries_per_episode {config.queries_per_episode}"
-        )
-
-
-def _check_queries(config: Config, n_queries: int) -> None:
-    if n_queries % config.queries_per_episode:
-        divisors = ", ".join(str(k) for k in range(1, n_queries + 1) if n_queries % k == 0)
-        raise BadInput(
-            "queries_per_episode", config.queries_per_episode, f"must divide the {n_queries} queries of an episode: {divisors}"
-        )

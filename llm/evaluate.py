@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from llm.prompt import Answer, Location, Prompter, Question
 from llm.scoring import Pace, first_location, generate, likeliest, score
-from tasks import CURRICULA, ROTATIONS
 from tasks.grid import SIDE
+from tasks.task import CURRICULA, ROTATIONS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

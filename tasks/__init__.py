@@ -1,71 +1,30 @@
-"""The two tasks. Both deliver episodes as `Items`; what a text looks like around them is the business of data.py."""
+"""The tasks by name, each with a room of its own."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-import numpy as np
+from flags.config import BadInput
+from tasks.category import CategoryTask
+from tasks.grid import GridTask
+from tasks.task import Task, check_queries
 
 if TYPE_CHECKING:
     from flags.config import Config
 
-ROTATIONS = ("unrotated", "rotated")
-CURRICULA = {
-    "grid": ("aligned", "misaligned", "blocked", "interleaved"),
-    "category": ("blocked", "interleaved"),
-}
-# A seed that answers more of the novel items has learned to learn in context. The published analyses leave out the others, by their
-# few-shot tests on blocked contexts; metalearning may start them again, by the validation of its own condition.
-CRITERION = 0.9
-# The three sets of episodes a seed has; no two of them share an episode.
-SPLITS = ("metalearning", "validation", "test")
-
-
-@dataclass(frozen=True)
-class Items:
-    """E episodes of I items each: first the study items in the order of the context, then the novel ones, shuffled.
-
-    cue     [E, I, W]  what stands before the answer, as indices into the task's `words`
-    answer  [E, I, T]  the answer, likewise
-    group   [E, I]     0 = group A, 1 = group B, …; -1 = no group
-    place   [E, I, 2]  where the item lies (grid: the location to be answered; category: the values of the two
-                       dimensions), for people to look at
-    n_study            study items per episode
-    """
-
-    cue: np.ndarray
-    answer: np.ndarray
-    group: np.ndarray
-    place: np.ndarray
-    n_study: int
-
-
-class Task(Protocol):
-    """What data.py needs of a task."""
-
-    words: tuple[str, ...]  # every word of cues and answers
-    curricula: tuple[str, ...]  # context curricula
-    n_study: int
-    n_items: int
-    n_groups: int
-    plane: int  # places have coordinates from 0 to plane - 1
-
-    def draw(self, seed: int, split: str, rotation: str, curriculum: str, n: int) -> Items:
-        """The first n episodes of one condition of a split: a pure function of its arguments."""
-        ...
+TASKS: dict[str, type[GridTask] | type[CategoryTask]] = {"grid": GridTask, "category": CategoryTask}
 
 
 def make_task(config: Config) -> Task:
     """The task that `--task` names, with the options of its own."""
-    from tasks.category import CategoryTask
-    from tasks.grid import GridTask
-
-    return {"grid": GridTask, "category": CategoryTask}[config.task](config)
+    return TASKS[config.task](config)
 
 
-def check_split(split: str, rotation: str, curriculum: str, curricula: tuple[str, ...]) -> None:
-    """Raise ValueError for a word that is no split, rotation or context curriculum."""
-    for value, known in ((split, SPLITS), (rotation, ROTATIONS), (curriculum, curricula)):
-        if value not in known:
-            raise ValueError(f"{value!r} is none of {', '.join(known)}")
+def check_task(config: Config) -> None:
+    """Raise BadInput for flags that the task cannot work with."""
+    task = TASKS[config.task]
+    if config.pt_cond is not None and config.pt_cond not in task.curricula:
+        raise BadInput("pt_cond", config.pt_cond, f"the {config.task} task has {', '.join(task.curricula)}")
+    task.check(config)
+    if not config.load_data_from:
+        check_queries(config, make_task(config).n_items)

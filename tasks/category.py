@@ -8,7 +8,8 @@ import numpy as np
 
 import prompts
 from engine.streams import stream
-from tasks import CURRICULA, Items, check_split
+from flags.config import BadInput
+from tasks.task import CURRICULA, Items, check_split
 
 if TYPE_CHECKING:
     from flags.config import Config
@@ -36,6 +37,37 @@ class CategoryTask:
         marks = [*self._before, *self._between, *self._after]
         self.words = tuple(dict.fromkeys([*symbols, *marks, *labels]))
         self._pairs: dict[int, np.ndarray] = {}
+
+    @staticmethod
+    def check(config: Config) -> None:
+        """Raise BadInput for category flags that cannot work together."""
+        if config.n_symbols % 2:
+            raise BadInput("n_symbols", config.n_symbols, "must be even for the category task: the boundary lies in the middle")
+        if config.n_in_context % 4:
+            raise BadInput("n_in_context", config.n_in_context, "must be a multiple of 4, the number of quadrants")
+        if config.n_in_context >= config.n_symbols**2:
+            raise BadInput(
+                "n_in_context",
+                config.n_in_context,
+                f"must be less than n_symbols², {config.n_symbols**2}: novel items are needed as well",
+            )
+        if config.n_labels_per_task > config.n_labels:
+            raise BadInput("n_labels_per_task", config.n_labels_per_task, f"there are only --n_labels {config.n_labels}")
+        if config.n_labels_per_task == 4 and config.n_rel_dims == 1:
+            raise BadInput("n_labels_per_task", 4, "needs --n_rel_dims 2: one dimension separates two labels")
+        if config.n_distractors > config.n_task_dims - 2:
+            raise BadInput(
+                "n_distractors",
+                config.n_distractors,
+                f"leaves none of --n_task_dims {config.n_task_dims} for the two dimensions of an episode",
+            )
+        exist, held_out = config.n_task_dims * (config.n_task_dims - 1), config.n_val + config.n_test
+        if held_out >= exist and not config.load_data_from:
+            raise BadInput(
+                "n_val", config.n_val,
+                f"with --n_test {config.n_test} holds out {held_out} pairs of dimensions; "
+                f"--n_task_dims {config.n_task_dims} has {exist}, and metalearning needs some",
+            )  # fmt: skip
 
     def draw(self, seed: int, split: str, rotation: str, curriculum: str, n: int) -> Items:
         """The first n episodes of a condition.

@@ -10,7 +10,8 @@ import numpy as np
 
 import prompts
 from engine.streams import stream
-from tasks import CURRICULA, ROTATIONS, Items, check_split
+from flags.config import BadInput
+from tasks.task import CURRICULA, ROTATIONS, Items, check_split
 
 if TYPE_CHECKING:
     from flags.config import Config
@@ -43,6 +44,37 @@ class GridTask:
         self.words = tuple(dict.fromkeys([*colors, *animals, *marks, *digits]))
         self._template = template
         self._names: dict[int, np.ndarray] = {}
+
+    @staticmethod
+    def check(config: Config) -> None:
+        """Raise BadInput for grid flags that cannot work together."""
+        n_words = min(len(prompts.COLORS), len(prompts.ANIMALS))
+        if config.real_words and config.n_symbols > n_words:
+            raise BadInput("n_symbols", config.n_symbols, f"with --real_words there are {n_words} words for colours and animals")
+        if config.real_words and config.n_positions > 1:
+            raise BadInput("n_positions", config.n_positions, "must be 1 with --real_words")
+        if config.generate_all and config.n_positions > 1:
+            raise BadInput("n_positions", config.n_positions, "must be 1 with --generate_all")
+        if config.n_positions > config.n_symbols:
+            raise BadInput(
+                "n_positions", config.n_positions, f"a name takes different symbols, and --n_symbols is {config.n_symbols}"
+            )
+        n_names = perm(config.n_symbols, config.n_positions)
+        if n_names < SIDE:
+            raise BadInput(
+                "n_symbols",
+                config.n_symbols,
+                f"makes {n_names} names; an episode needs {SIDE} for its colours, and as many for its animals",
+            )
+        exist = perm(n_names, SIDE) ** 2
+        held_out = 2 * len(CURRICULA["grid"]) * config.n_test + config.n_val
+        strict_train, strict_test = config.strict_train or config.generate_all, config.strict_test or config.generate_all
+        n_distinct = (config.n_train if strict_train else 0) + (held_out if strict_test else 0)
+        if config.load_data_from:  # only n_test counts
+            return
+        if n_distinct > exist or (n_distinct == exist and not strict_train):
+            parts = f"--n_train {config.n_train}, --n_val {config.n_val} and 8 conditions of --n_test {config.n_test}"
+            raise BadInput("n_symbols", config.n_symbols, f"{n_distinct} different episodes are asked for ({parts}), {exist} exist")
 
     def n_namings(self) -> int:
         """In how many ways an episode's colours and animals can be named, their order counting."""

@@ -9,6 +9,7 @@ import pytest
 from analysis.status import expected, main, state_of
 from flags.checks import check
 from flags.command_line import parse
+from tasks import check_task
 from tests.conftest import ROOT
 
 ELEMENTS = {
@@ -48,6 +49,7 @@ def test_the_flags_of_every_element_go_together_and_no_two_share_a_folder(monkey
     configs = [parse(flags) for name in ELEMENTS if "tradeoff" not in name for _, flags in expected(name)]
     for config in configs:
         check(config)
+        check_task(config)
     folders = [config.out_dir for config in configs]
     assert len(set(folders)) == len(folders) == 22
     if preset != "paper":

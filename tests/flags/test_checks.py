@@ -13,7 +13,8 @@ from data import Encoder
 from flags.checks import check
 from flags.command_line import parse
 from flags.config import BadInput
-from tasks import CURRICULA, ROTATIONS, make_task
+from tasks import check_task, make_task
+from tasks.task import CURRICULA, ROTATIONS
 
 GRID_ITEM = {
     0: r"^(?P<color>\S+(?: \S+)*?) (?P<animal>animal_.*|{animals}) : (?P<x>\d) (?P<y>\d)$",
@@ -76,6 +77,7 @@ def episodes_of(task, flags, rotation, curriculum):
     config = parse(words)
     try:
         check(config)
+        check_task(config)
     except BadInput:
         return None
     encoder = Encoder(config, make_task(config))

@@ -1,0 +1,79 @@
+"""What a task must offer: episodes as `Items`. What a text looks like around them is the business of data.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from flags.config import BadInput
+
+if TYPE_CHECKING:
+    from flags.config import Config
+
+ROTATIONS = ("unrotated", "rotated")
+CURRICULA = {
+    "grid": ("aligned", "misaligned", "blocked", "interleaved"),
+    "category": ("blocked", "interleaved"),
+}
+# A seed that answers more of the novel items has learned to learn in context. The published analyses leave out the others, by their
+# few-shot tests on blocked contexts; metalearning may start them again, by the validation of its own condition.
+CRITERION = 0.9
+# The three sets of episodes a seed has; no two of them share an episode.
+SPLITS = ("metalearning", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Items:
+    """E episodes of I items each: first the study items in the order of the context, then the novel ones, shuffled.
+
+    cue     [E, I, W]  what stands before the answer, as indices into the task's `words`
+    answer  [E, I, T]  the answer, likewise
+    group   [E, I]     0 = group A, 1 = group B, …; -1 = no group
+    place   [E, I, 2]  where the item lies (grid: the location to be answered; category: the values of the two
+                       dimensions), for people to look at
+    n_study            study items per episode
+    """
+
+    cue: np.ndarray
+    answer: np.ndarray
+    group: np.ndarray
+    place: np.ndarray
+    n_study: int
+
+
+class Task(Protocol):
+    """What data.py needs of a task."""
+
+    words: tuple[str, ...]  # every word of cues and answers
+    curricula: tuple[str, ...]  # context curricula
+    n_study: int
+    n_items: int
+    n_groups: int
+    plane: int  # places have coordinates from 0 to plane - 1
+
+    def draw(self, seed: int, split: str, rotation: str, curriculum: str, n: int) -> Items:
+        """The first n episodes of one condition of a split: a pure function of its arguments."""
+        ...
+
+
+def check_split(split: str, rotation: str, curriculum: str, curricula: tuple[str, ...]) -> None:
+    """Raise ValueError for a word that is no split, rotation or context curriculum."""
+    for value, known in ((split, SPLITS), (rotation, ROTATIONS), (curriculum, curricula)):
+        if value not in known:
+            raise ValueError(f"{value!r} is none of {', '.join(known)}")
+
+
+def check_queries(config: Config, n_queries: int) -> None:
+    """Raise BadInput if --queries_per_episode does not divide an episode's queries."""
+    if n_queries % config.queries_per_episode:
+        divisors = ", ".join(str(k) for k in range(1, n_queries + 1) if n_queries % k == 0)
+        raise BadInput(
+            "queries_per_episode", config.queries_per_episode, f"must divide the {n_queries} queries of an episode: {divisors}"
+        )
+
+
+def chance(flags: dict[str, Any]) -> float:
+    """The accuracy of who knows a rule-like task's answers but not which belongs to what: one of 25 places, or one label."""
+    return 1 / 25 if flags["task"] == "grid" else 1 / flags["n_labels_per_task"]
