@@ -57,6 +57,7 @@ def main(argv: list[str]) -> int:
 def run(config: Config, stop: StopFlag | None = None) -> int:
     """Check, then do what was asked for. `stop` is what signals set; without one the job listens itself."""
     from data import check_episodes
+    from episodes.loaded import episodes_of
     from flags.checks import check
     from tasks import check_task
 
@@ -86,6 +87,8 @@ def run(config: Config, stop: StopFlag | None = None) -> int:
         return DONE
     folder = Path(config.out_dir)
     if finished:
+        from episodes.loaded import save_files
+
         save_files(config, encoder)
         write_published(config, folder)
     else:
@@ -189,44 +192,6 @@ def sweep(config: Config) -> int:
     return DONE
 
 
-def episodes_of(config: Config) -> Encoder:
-    """Where episodes come from: made from the flags, or read from files."""
-    from data import Encoder
-    from episode_files import BadFile, LoadedEpisodes, read_vocabulary
-    from tasks import make_task
-
-    try:
-        vocabulary = read_vocabulary(Path(config.load_vocab)) if config.load_vocab else None
-        encoder = Encoder(config, make_task(config), vocabulary)
-    except BadFile as error:
-        raise BadInput("load_vocab", config.load_vocab, str(error)) from None
-    except KeyError as error:
-        raise BadInput("load_vocab", config.load_vocab, f"lacks the token {error}, which the flags' episodes have") from None
-    if not config.load_data_from:
-        return encoder
-    try:
-        return LoadedEpisodes(Path(config.load_data_from), config, encoder)
-    except BadFile as error:
-        raise BadInput("load_data_from", config.load_data_from, str(error)) from None
-
-
-def save_files(config: Config, encoder: Encoder) -> None:
-    """Write the vocabulary and the episodes, where flags say so."""
-    from episode_files import BadFile, write, write_vocabulary
-
-    for flag, path, save in (
-        ("save_vocab", config.save_vocab, lambda path: write_vocabulary(path, encoder.vocabulary)),
-        ("save_data_to", config.save_data_to, lambda path: write(path, config, encoder)),
-    ):
-        try:
-            if path:
-                save(Path(path))
-        except BadFile as error:
-            raise BadInput(flag, path, str(error)) from None
-        except OSError as error:
-            raise BadInput(flag, path, f"cannot be written to ({error.strerror or error})") from None
-
-
 @contextlib.contextmanager
 def bad_folder(config: Config):
     """What is wrong with the job's folder is bad input."""
@@ -244,6 +209,8 @@ def begin_folder(config: Config, encoder: Encoder) -> Lock:
         made = claim(Path(config.out_dir), config.overwrite, config.resume)
         lock = Lock(Path(config.out_dir))
     try:
+        from episodes.loaded import save_files
+
         save_files(config, encoder)
     except BadInput:
         lock.release()

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 import main
-from episode_files import BadFile, LoadedEpisodes, file_names, read_vocabulary, write, write_vocabulary
+from episodes.jsonl import file_names, write
+from episodes.loaded import LoadedEpisodes, episodes_of
+from episodes.record import BadFile
+from episodes.vocabulary import read_vocabulary, write_vocabulary
 from flags.command_line import parse
 from tests.conftest import encoded
 
@@ -246,7 +249,7 @@ def test_a_loaded_vocabulary_sets_ids_and_size(tmp_path):
     vocabulary = {token: 3 * i + 1 for i, token in enumerate(reversed(encoded(FLAGS["grid"]).vocabulary))}
     (tmp_path / "v.json").write_text(json.dumps(vocabulary))
     config = parse(f"{FLAGS['grid']} --load_vocab {tmp_path}/v.json".split())
-    encoder = main.episodes_of(config)
+    encoder = episodes_of(config)
     assert encoder.vocab_size == 3 * 23 + 2
     plain, renumbered = (e.episodes(0, "test", "unrotated", "blocked", 2) for e in (encoded(FLAGS["grid"]), encoder))
     assert encoder.text(renumbered.context[1]) == encoded(FLAGS["grid"]).text(plain.context[1])

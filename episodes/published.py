@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data import group_names
-from episode_files import BadFile, Record
+from episodes.record import BadFile, Record
 
 
 @dataclass(frozen=True)

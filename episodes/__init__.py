@@ -1,0 +1,1 @@
+"""Episodes on disk. Nothing needs them: data are a function of the flags."""

@@ -1,0 +1,95 @@
+"""Our own files: one readable JSON line an episode, for reading, for other programs, and for carrying on from data that exist."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data import Encoder, Episodes
+from episodes.record import BadFile, Record
+from tasks.task import CURRICULA, ROTATIONS
+
+if TYPE_CHECKING:
+    from flags.config import Config
+
+
+def file_names(config: Config) -> dict[str, tuple[str, str, str, int]]:
+    """The files of a seed: name → split, rotation, context curriculum and number of episodes."""
+    names = {
+        "metalearning.jsonl": ("metalearning", config.pt_rot_cond, config.pt_cond, config.n_train),
+        "validation.jsonl": ("validation", config.pt_rot_cond, config.pt_cond, config.n_val),
+    }
+    for rotation in ROTATIONS:
+        for curriculum in CURRICULA[config.task]:
+            names[f"test_{rotation}_{curriculum}.jsonl"] = ("test", rotation, curriculum, config.n_test)
+    return names
+
+
+def seed_folder(folder: Path, config: Config, seed: int) -> Path:
+    """Where a seed's files lie: the folder itself for a single seed, if it has none for each."""
+    of_seed = folder / f"seed_{seed}"
+    return folder if config.n_runs == 1 and not of_seed.is_dir() else of_seed
+
+
+def write(folder: Path, config: Config, encoder: Encoder) -> None:
+    """Write all episodes of all seeds. Files that are there with the same content are kept; raises BadFile, before
+    anything is written, if one has another content."""
+    new = {}
+    for seed in config.seeds:
+        for name, condition in file_names(config).items():
+            path = seed_folder(folder, config, seed) / name
+            content = "".join(_lines(encoder, encoder.episodes(seed, *condition), condition[:3]))
+            if not path.exists():
+                new[path] = content
+            elif path.read_text() != content:
+                raise BadFile(path, "exists with other episodes; name another folder")
+    for path, content in new.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+
+
+def _lines(encoder: Encoder, episodes: Episodes, condition: tuple[str, str, str]) -> Iterator[str]:
+    tokens = np.full(encoder.vocab_size, "", dtype=object)
+    tokens[list(encoder.vocabulary.values())] = list(encoder.vocabulary)
+    n_answer = episodes.answers.shape[2]
+    about = dict(zip(("split", "rotation", "curriculum"), condition, strict=True))
+    for i in range(len(episodes)):
+        items = [
+            [" ".join(tokens[query[:-n_answer]]), " ".join(tokens[answer]), episodes.subsets[subset]]
+            for query, answer, subset in zip(episodes.queries[i], episodes.answers[i], episodes.subset[i], strict=True)
+        ]
+        line = {**about, "episode": i, "context": " ".join(tokens[episodes.context[i]]), "items": items}
+        yield json.dumps(line, ensure_ascii=False) + "\n"
+
+
+def read_records(path: Path, about: dict[str, str]) -> list[Record]:
+    """The episodes of one of our files; `about` is what each line must say of split, rotation and curriculum."""
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError:
+        raise BadFile(path, "is missing") from None
+    except OSError as error:
+        raise BadFile(path, f"cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise BadFile(path, "is not text") from None
+    if not lines:
+        raise BadFile(path, "is empty")
+    return [_record(f"{path}:{i + 1}", line, about) for i, line in enumerate(lines)]
+
+
+def _record(where: str, line: str, about: dict[str, str]) -> Record:
+    try:
+        content: dict[str, Any] = json.loads(line)
+        items = [(cue.split(" "), answer.split(" "), subset) for cue, answer, subset in content["items"]]
+        record = Record(where, content["context"].split(" "), items)
+        found = {key: content[key] for key in about}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise BadFile(where, "is not an episode (a JSON object with context and items)") from None
+    for key, value in found.items():
+        if value != about[key]:
+            raise BadFile(where, f"is of {key} {value}, not {about[key]}")
+    return record

@@ -1,0 +1,32 @@
+"""The vocabulary on disk: a JSON object, token → id, as the published code writes it too."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from episodes.record import BadFile
+
+HIGHEST_ID = 10**6  # of a token: the model has a row of weights for each id
+
+
+def write_vocabulary(path: Path, vocabulary: dict[str, int]) -> None:
+    """Write token → id; a file that is there with another content is a BadFile."""
+    if path.exists() and read_vocabulary(path) != vocabulary:
+        raise BadFile(path, "exists with another vocabulary; name another file")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(vocabulary, ensure_ascii=False, indent=0) + "\n")
+
+
+def read_vocabulary(path: Path) -> dict[str, int]:
+    """Token → id, as written by us or by the published code. Raises BadFile if it is not that."""
+    try:
+        vocabulary = json.loads(path.read_text())
+    except OSError as error:
+        raise BadFile(path, f"cannot be read ({error.strerror})") from None
+    except ValueError:
+        raise BadFile(path, "is not JSON") from None
+    ids = list(vocabulary.values()) if isinstance(vocabulary, dict) else []
+    if not ids or any(type(i) is not int or not 0 <= i < HIGHEST_ID for i in ids) or len(set(ids)) < len(ids):
+        raise BadFile(path, "is not a vocabulary: a JSON object of tokens, each with an id of its own")
+    return vocabulary
