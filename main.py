@@ -7,25 +7,21 @@ python main.py --help                           every flag
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flags.base import NoBase, find_base
 from flags.command_line import parse
 from flags.config import BadInput, Config
 from flags.presets import training_levels
 from flags.resolve import level_folder
-from machine import architecture_of, device_of, environment, model_and_device, note_other_environment
-from runs import tracking
-from runs.folder import FolderTaken, claim, is_finished, recorded_config
-from runs.interrupt import Interrupted, StopFlag
-from runs.lock import Held, Lock, LostLock, check_free
+from runs.folder import FolderTaken, recorded_config
+from runs.interrupt import StopFlag
+from runs.lock import Held
+from runs.machine import device_of
+from runs.session import BAD_INPUT, DONE, HELD, STOPPED, bad_folder, check_folder, in_folder
 
 if TYPE_CHECKING:
     import torch
@@ -34,8 +30,6 @@ if TYPE_CHECKING:
     from data import Encoder
     from engine.attention import Weights
     from runs.records import Job
-
-DONE, FAILED, BAD_INPUT, HELD, REQUEUE, STOPPED = 0, 1, 2, 3, 75, 130
 
 
 def main(argv: list[str]) -> int:
@@ -78,8 +72,11 @@ def run(config: Config, stop: StopFlag | None = None) -> int:
         return run_llm(config, encoder, stop or StopFlag())
     finished = check_folder(config)
     if not finished or config.dry_run:
-        model, device = model_and_device(config, encoder)
-        loaded = loaded_weights(config, model)
+        import models
+
+        device = device_of(config)
+        model = models.build(**models.architecture_of(config, encoder))
+        loaded = models.loaded_weights(config, model)
     if config.dry_run:
         from estimate import estimate
 
@@ -90,7 +87,10 @@ def run(config: Config, stop: StopFlag | None = None) -> int:
         from episodes.loaded import save_files
 
         save_files(config, encoder)
-        write_published(config, folder)
+        if not all(path.exists() for path in config.published_paths):  # else no torch is needed
+            from models import write_published
+
+            write_published(config, folder)
     else:
         status = perform(config, encoder, model, device, loaded, stop or StopFlag())
         if status != DONE:
@@ -101,6 +101,7 @@ def run(config: Config, stop: StopFlag | None = None) -> int:
 
 def run_llm(config: Config, encoder: Encoder, stop: StopFlag) -> int:
     """The same with a pretrained language model, which is only asked."""
+    from episodes.loaded import save_files
     from llm import evaluate, loading
     from llm.prompt import Prompter
     from runs.records import LLM_TABLES
@@ -125,7 +126,7 @@ def run_llm(config: Config, encoder: Encoder, stop: StopFlag) -> int:
             evaluate.evaluate(config, encoder, prompter, model, tokenizer, job)
             conclude_llm(job)
 
-        status = in_folder(config, encoder, device, stop, work, LLM_TABLES)
+        status = in_folder(config, lambda: save_files(config, encoder), device, stop, work, LLM_TABLES)
         if status != DONE:
             return status
     print_summary(folder)
@@ -137,29 +138,6 @@ def print_summary(folder: Path) -> None:
 
     print(summary.table(summary.read(folder)))
     print(f"\nThe picture: {folder / 'summary.png'}")
-
-
-def check_folder(config: Config) -> bool:
-    """Whether the job is finished. Raises BadInput for a folder, tracker or file that it cannot write to, Held for a
-    folder that another job is writing to."""
-    if config.log_with and not tracking.is_installed(config.log_with):
-        raise BadInput("log_with", config.log_with, f"is not installed here: pip install {config.log_with}")
-    with bad_folder(config):
-        finished = holds_finished(config, config.overwrite)
-        if not finished and not config.dry_run:
-            check_free(Path(config.out_dir))
-    begins = config.overwrite or not config.resume or not Path(config.out_dir).exists()
-    for path in published_paths(config):
-        if path.exists() and begins and not finished:
-            raise BadInput("model_path", path, "exists already; name another path")
-        if not os.access(path.parent, os.W_OK):
-            raise BadInput("model_path", path, "its folder does not exist or may not be written to")
-    return finished
-
-
-def holds_finished(config: Config, overwrite: bool = False) -> bool:
-    """Whether this job is finished in its folder (see `runs.folder.is_finished`)."""
-    return is_finished(Path(config.out_dir), config.defining_values(), overwrite, Config().defining_values())
 
 
 def sweep(config: Config) -> int:
@@ -192,34 +170,6 @@ def sweep(config: Config) -> int:
     return DONE
 
 
-@contextlib.contextmanager
-def bad_folder(config: Config):
-    """What is wrong with the job's folder is bad input."""
-    try:
-        yield
-    except FolderTaken as error:
-        raise BadInput("out_dir", config.out_dir, str(error)) from None
-    except OSError as error:
-        raise BadInput("out_dir", config.out_dir, f"cannot be written to ({error.strerror or error})") from None
-
-
-def begin_folder(config: Config, encoder: Encoder) -> Lock:
-    """Make and hold the job's folder, and write the files that flags ask for; if those cannot be, no folder is left."""
-    with bad_folder(config):
-        made = claim(Path(config.out_dir), config.overwrite, config.resume)
-        lock = Lock(Path(config.out_dir))
-    try:
-        from episodes.loaded import save_files
-
-        save_files(config, encoder)
-    except BadInput:
-        lock.release()
-        for path in made:  # they are empty
-            path.rmdir()
-        raise
-    return lock
-
-
 def perform(
     config: Config,
     encoder: Encoder,
@@ -231,6 +181,7 @@ def perform(
     """The procedure of the paper: metalearning, then few-shot test and finetuning on fresh episodes, then a summary."""
     import models
     from analysis.conclude import conclude
+    from episodes.loaded import save_files
     from finetune import finetune
     from pretrain import metalearn
     from runs.checkpoint import Damaged
@@ -251,94 +202,15 @@ def perform(
             except models.ForeignWeights as error:
                 raise Damaged(f"{path} {error}; pass --no_resume to start anew") from None
 
-        architecture, flags = architecture_of(config, encoder), config.defining_values()
+        architecture, flags = models.architecture_of(config, encoder), config.defining_values()
         job.write_json("checkpoints/model.json", {"architecture": architecture, "vocabulary": encoder.vocabulary, "flags": flags})
         if job.state.get("phase") != "finetuning":
             metalearn(config, encoder, model, first_weights, job, device)
-        write_published(config, folder)
+        models.write_published(config, folder)
         finetune(config, encoder, model, weights_of, job, device)
         conclude(job)
 
-    return in_folder(config, encoder, device, stop, work, TABLES)
-
-
-def in_folder(
-    config: Config,
-    encoder: Encoder,
-    device: torch.device,
-    stop: StopFlag,
-    work: Callable[[Job], None],
-    tables: Mapping[str, tuple[str, ...]],
-) -> int:
-    """Hold the job's folder while the work is done; returns the exit status."""
-    stop.listen()  # before anything that takes its time
-    import torch
-
-    from engine.ensemble import DivergedError
-    from runs.checkpoint import Damaged
-    from runs.records import Job
-
-    folder, lock, job = Path(config.out_dir), None, None
-    try:
-        lock = begin_folder(config, encoder)
-        if holds_finished(config):  # by a job that held the folder until now
-            return DONE
-        note_other_environment(folder, environment(device))
-        flags = config.defining_values()
-        job = Job(folder, flags, config.execution_values(), environment(device), config.checkpoint_every, stop, lock, tables)
-        job.tracker = tracking.Tracker(config.log_with, folder, flags) if config.log_with else None
-        work(job)
-    except Interrupted as signal:
-        job.close()
-        print(f"main.py: {signal}: saved in {folder}; the same command goes on from there", file=sys.stderr)
-        return REQUEUE
-    except (DivergedError, Damaged, LostLock, OSError, MemoryError, torch.OutOfMemoryError) as error:
-        if job is not None:
-            job.close(error)
-        print(f"main.py: failed: {error or type(error).__name__}", file=sys.stderr)
-        return FAILED
-    except BaseException as error:
-        if job is not None:
-            job.close(error)
-        raise
-    finally:
-        if lock is not None:
-            lock.release()
-    return DONE
-
-
-def published_paths(config: Config) -> list[Path]:
-    """The files that --model_path asks for, one a seed."""
-    return [Path(f"{config.model_path}_run{i}.pt") for i in range(config.n_runs)] if config.model_path else []
-
-
-def write_published(config: Config, folder: Path) -> None:
-    """Write the kept weights where --model_path says so and they are not yet."""
-    missing = [(path, seed) for path, seed in zip(published_paths(config), config.seeds, strict=False) if not path.exists()]
-    if not missing:
-        return
-    import safetensors.torch
-
-    import models
-    from runs.checkpoint import write_atomically
-
-    for path, seed in missing:
-        weights = safetensors.torch.load_file(folder / "checkpoints" / f"best_seed{seed}.safetensors")
-        write_atomically(path, models.published_bytes(weights))
-
-
-def loaded_weights(config: Config, model: LlamaForCausalLM) -> dict[int, Weights]:
-    """The weights of each seed that --load_model_from names; none if it is not passed."""
-    import models
-
-    if config.load_model_from is None:
-        return {}
-    try:
-        files = find_base(Path(config.load_model_from), config.base_seed, config.n_runs).weights
-        files = files * config.n_runs if len(files) == 1 else files  # a file without a job serves every seed
-        return {seed: models.load_weights(file, model) for seed, file in zip(config.seeds, files, strict=True)}
-    except (NoBase, models.ForeignWeights) as error:
-        raise BadInput("load_model_from", config.load_model_from, str(error)) from None
+    return in_folder(config, lambda: save_files(config, encoder), device, stop, work, TABLES)
 
 
 if __name__ == "__main__":

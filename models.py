@@ -16,8 +16,13 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from engine.attention import ATTENTION, Weights
 from engine.streams import stream
+from flags.base import NoBase, find_base
+from flags.config import BadInput
+from prompts import PAD
+from runs.checkpoint import write_atomically
 
 if TYPE_CHECKING:
+    from data import Encoder
     from flags.config import Config
 
 PUBLISHED_PREFIX = "model."  # the published code wraps the Llama in a module of its own
@@ -113,3 +118,28 @@ def published_bytes(weights: Weights) -> bytes:
     file = io.BytesIO()
     torch.save({PUBLISHED_PREFIX + name: tensor for name, tensor in weights.items()}, file)
     return file.getvalue()
+
+
+def architecture_of(config: Config, encoder: Encoder) -> dict:
+    """The keys of `LlamaConfig` for a job: those of the flags, and the size of its vocabulary."""
+    return architecture(config, encoder.vocab_size, encoder.vocabulary.get(PAD))
+
+
+def write_published(config: Config, folder: Path) -> None:
+    """Write the kept weights where --model_path says so and they are not yet."""
+    missing = [(path, seed) for path, seed in zip(config.published_paths, config.seeds, strict=False) if not path.exists()]
+    for path, seed in missing:
+        weights = safetensors.torch.load_file(folder / "checkpoints" / f"best_seed{seed}.safetensors")
+        write_atomically(path, published_bytes(weights))
+
+
+def loaded_weights(config: Config, model: LlamaForCausalLM) -> dict[int, Weights]:
+    """The weights of each seed that --load_model_from names; none if it is not passed."""
+    if config.load_model_from is None:
+        return {}
+    try:
+        files = find_base(Path(config.load_model_from), config.base_seed, config.n_runs).weights
+        files = files * config.n_runs if len(files) == 1 else files  # a file without a job serves every seed
+        return {seed: load_weights(file, model) for seed, file in zip(config.seeds, files, strict=True)}
+    except (NoBase, ForeignWeights) as error:
+        raise BadInput("load_model_from", config.load_model_from, str(error)) from None

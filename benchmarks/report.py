@@ -15,8 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from analysis.status import expected  # noqa: E402
 from benchmarks.synthetic import write  # noqa: E402
+from runs.status import expected  # noqa: E402
 
 # Trade-offs last: their flags are taken over from the jobs that they start from.
 SCRIPTS = (

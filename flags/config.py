@@ -197,6 +197,11 @@ class Config:
         return Path(self.llm).name if self.llm else f"Llama-2-{self.llama2_size}-hf"
 
     @property
+    def published_paths(self) -> list[Path]:
+        """The files that --model_path asks for, one a seed."""
+        return [Path(f"{self.model_path}_run{i}.pt") for i in range(self.n_runs)] if self.model_path else []
+
+    @property
     def n_finetuning_steps(self) -> int:
         return self.n_blocks * self.n_steps_per_block
 

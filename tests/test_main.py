@@ -11,7 +11,7 @@ import time
 import pandas as pd
 import pytest
 
-from machine import commit
+from runs.machine import commit
 from tests.conftest import ROOT, TINY, run_main
 
 JOB_FILES = ("config.json", "pretrain_loss.csv", "pretrain_accuracy.csv", "finetune_loss.csv", "finetune_accuracy.csv",

@@ -6,9 +6,9 @@ import subprocess
 
 import pytest
 
-from analysis.status import expected, main, state_of
 from flags.checks import check
 from flags.command_line import parse
+from runs.status import expected, main, state_of
 from tasks import check_task
 from tests.conftest import ROOT
 
@@ -132,4 +132,4 @@ def test_states(tmp_path, capsys):
     (tmp_path / "job" / "summary.json").write_text("{}")
     assert state_of(flags)[0] == "done"
     assert main(["nonsense"]) == 2
-    assert capsys.readouterr().err.startswith("analysis.status: nonsense: there is no such script; there are cat_iwl_icl, ")
+    assert capsys.readouterr().err.startswith("runs.status: nonsense: there is no such script; there are cat_iwl_icl, ")

@@ -114,7 +114,7 @@ def test_all_sweeps_follow_one_another(checkout):
         assert all("gpu:" in record["TresPerNode"] for record in found.values())
     for name in (name for name in ids if "tradeoff" in name):
         assert states(ids[name]) == {"COMPLETED"}, logs()
-    status = call(".venv/bin/python", "-m", "analysis.status").splitlines()
+    status = call(".venv/bin/python", "-m", "runs.status").splitlines()
     assert status[-1] == "42 done"
     # the picture of all levels, from the jobs that are done
     table = call(".venv/bin/python", "main.py", "--preset", "demo", "--task", "grid", "--experiment", "tradeoff_mask", *SMOKE)
@@ -149,7 +149,7 @@ def test_a_failing_element_is_seen_as_failed_and_frees_who_waits_for_it(checkout
     assert {(record["JobState"], record["ExitCode"]) for record in found.values()} == {("FAILED", "1:0")}, logs()
     for name in ("cat_tradeoff_mask", "cat_tradeoff_noise"):
         assert states(ids[name]) == {"CANCELLED"}
-    status = call(".venv/bin/python", "-m", "analysis.status", "cat_iwl_icl").splitlines()
+    status = call(".venv/bin/python", "-m", "runs.status", "cat_iwl_icl").splitlines()
     folder = "results/demo_category_icl_iwl/unrotated_blocked/seeds_01"
     assert status[0].startswith(f"cat_iwl_icl 1            failed   {folder}: metalearning, step ")
     assert "DivergedError: the loss is nan at step" in status[0]
@@ -173,5 +173,5 @@ def test_a_running_job_is_seen_and_keeps_its_folder(checkout):
     os.kill(pid, signal.SIGKILL)  # as the kernel does when memory runs out
     assert wait(array)[1]["JobState"] == "FAILED"
     # asked on the job's host; elsewhere the job counts as running until it has been silent for some minutes
-    status = "hostname localhost; exec .venv/bin/python -m analysis.status grid_iwl_only"
+    status = "hostname localhost; exec .venv/bin/python -m runs.status grid_iwl_only"
     assert call("unshare", "--uts", "sh", "-c", status).split()[2] == "stopped"

@@ -1,4 +1,4 @@
-"""What a job runs on: the device, the model on it, and what is recorded of them."""
+"""What a job runs on: the device, and what is recorded of it."""
 
 from __future__ import annotations
 
@@ -9,23 +9,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prompts import PAD
 from runs.folder import recorded_config
 
 if TYPE_CHECKING:
     import torch
-    from transformers import LlamaForCausalLM
 
-    from data import Encoder
     from flags.config import Config
-
-
-def model_and_device(config: Config, encoder: Encoder) -> tuple[LlamaForCausalLM, torch.device]:
-    """The model, whose weights are to be set, and the device to compute on."""
-    import models
-
-    device = device_of(config)
-    return models.build(**architecture_of(config, encoder)), device
 
 
 def device_of(config: Config) -> torch.device:
@@ -37,12 +26,6 @@ def device_of(config: Config) -> torch.device:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     torch.set_num_threads(config.threads or cores)
     return torch.device("cuda" if config.use_cuda and torch.cuda.is_available() else "cpu")
-
-
-def architecture_of(config: Config, encoder: Encoder) -> dict:
-    import models
-
-    return models.architecture(config, encoder.vocab_size, encoder.vocabulary.get(PAD))
 
 
 def environment(device: torch.device) -> dict:
@@ -65,7 +48,7 @@ def environment(device: torch.device) -> dict:
 
 def commit() -> str | None:
     """The commit of the program, with -dirty if files were changed; None without git or outside a checkout of it."""
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve().parent.parent
     if not (here / ".git").exists():
         return None
     try:

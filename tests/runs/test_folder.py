@@ -9,6 +9,7 @@ from runs import checkpoint
 from runs.folder import FolderTaken, claim, is_finished
 from runs.interrupt import Progress
 from runs.records import Job
+from tests.conftest import ROOT
 
 FLAGS = {"seed": 1, "task": "grid"}
 
@@ -132,7 +133,7 @@ def test_a_folder_of_other_things_is_refused(tmp_path):
         job(tmp_path)
 
 
-@pytest.mark.parametrize("place", [".", "..", "/", str(Path(__file__).parent.parent)])
+@pytest.mark.parametrize("place", [".", "..", "/", str(ROOT)])
 def test_folders_that_hold_everything_are_refused(place):
     with pytest.raises(FolderTaken, match="not a folder of its own"):
         is_finished(Path(place), FLAGS, overwrite=True)

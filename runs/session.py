@@ -1,0 +1,118 @@
+"""From a hold on the job's folder to an exit status: what happens around the work of any job."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flags.config import BadInput, Config
+from runs import tracking
+from runs.folder import FolderTaken, claim, is_finished
+from runs.interrupt import Interrupted, StopFlag
+from runs.lock import Lock, LostLock, check_free
+from runs.machine import environment, note_other_environment
+
+if TYPE_CHECKING:
+    import torch
+
+    from runs.records import Job
+
+DONE, FAILED, BAD_INPUT, HELD, REQUEUE, STOPPED = 0, 1, 2, 3, 75, 130
+
+
+def check_folder(config: Config) -> bool:
+    """Whether the job is finished. Raises BadInput for a folder, tracker or file that it cannot write to, Held for a
+    folder that another job is writing to."""
+    if config.log_with and not tracking.is_installed(config.log_with):
+        raise BadInput("log_with", config.log_with, f"is not installed here: pip install {config.log_with}")
+    with bad_folder(config):
+        finished = holds_finished(config, config.overwrite)
+        if not finished and not config.dry_run:
+            check_free(Path(config.out_dir))
+    begins = config.overwrite or not config.resume or not Path(config.out_dir).exists()
+    for path in config.published_paths:
+        if path.exists() and begins and not finished:
+            raise BadInput("model_path", path, "exists already; name another path")
+        if not os.access(path.parent, os.W_OK):
+            raise BadInput("model_path", path, "its folder does not exist or may not be written to")
+    return finished
+
+
+def holds_finished(config: Config, overwrite: bool = False) -> bool:
+    """Whether this job is finished in its folder (see `runs.folder.is_finished`)."""
+    return is_finished(Path(config.out_dir), config.defining_values(), overwrite, Config().defining_values())
+
+
+@contextlib.contextmanager
+def bad_folder(config: Config):
+    """What is wrong with the job's folder is bad input."""
+    try:
+        yield
+    except FolderTaken as error:
+        raise BadInput("out_dir", config.out_dir, str(error)) from None
+    except OSError as error:
+        raise BadInput("out_dir", config.out_dir, f"cannot be written to ({error.strerror or error})") from None
+
+
+def begin_folder(config: Config, prepare: Callable[[], None]) -> Lock:
+    """Make and hold the job's folder, and `prepare`; if that is BadInput, no folder is left."""
+    with bad_folder(config):
+        made = claim(Path(config.out_dir), config.overwrite, config.resume)
+        lock = Lock(Path(config.out_dir))
+    try:
+        prepare()
+    except BadInput:
+        lock.release()
+        for path in made:  # they are empty
+            path.rmdir()
+        raise
+    return lock
+
+
+def in_folder(
+    config: Config,
+    prepare: Callable[[], None],
+    device: torch.device,
+    stop: StopFlag,
+    work: Callable[[Job], None],
+    tables: Mapping[str, tuple[str, ...]],
+) -> int:
+    """Hold the job's folder, `prepare` what flags ask for beside it, and do the work; returns the exit status."""
+    stop.listen()  # before anything that takes its time
+    import torch
+
+    from engine.ensemble import DivergedError
+    from runs.checkpoint import Damaged
+    from runs.records import Job
+
+    folder, lock, job = Path(config.out_dir), None, None
+    try:
+        lock = begin_folder(config, prepare)
+        if holds_finished(config):  # by a job that held the folder until now
+            return DONE
+        note_other_environment(folder, environment(device))
+        flags = config.defining_values()
+        job = Job(folder, flags, config.execution_values(), environment(device), config.checkpoint_every, stop, lock, tables)
+        job.tracker = tracking.Tracker(config.log_with, folder, flags) if config.log_with else None
+        work(job)
+    except Interrupted as signal:
+        job.close()
+        print(f"main.py: {signal}: saved in {folder}; the same command goes on from there", file=sys.stderr)
+        return REQUEUE
+    except (DivergedError, Damaged, LostLock, OSError, MemoryError, torch.OutOfMemoryError) as error:
+        if job is not None:
+            job.close(error)
+        print(f"main.py: failed: {error or type(error).__name__}", file=sys.stderr)
+        return FAILED
+    except BaseException as error:
+        if job is not None:
+            job.close(error)
+        raise
+    finally:
+        if lock is not None:
+            lock.release()
+    return DONE
