@@ -63,7 +63,7 @@ def run(config: Config, stop: StopFlag | None = None) -> int:
     if config.experiment != "llm":  # whose tokens and positions are the model's own
         check_episodes(config, encoder)
     if config.show:
-        from analysis.show import show_episodes
+        from preview.show import show_episodes
 
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` is no error
         print(show_episodes(config, encoder))
@@ -78,7 +78,7 @@ def run(config: Config, stop: StopFlag | None = None) -> int:
         model = models.build(**models.architecture_of(config, encoder))
         loaded = models.loaded_weights(config, model)
     if config.dry_run:
-        from estimate import estimate
+        from preview.estimate import estimate
 
         print(estimate(config, encoder, model, device))
         return DONE
