@@ -134,7 +134,7 @@ def run_llm(config: Config, encoder: Encoder, stop: StopFlag) -> int:
 
 
 def print_summary(folder: Path) -> None:
-    from analysis import summary
+    from analysis.measures import summary
 
     print(summary.table(summary.read(folder)))
     print(f"\nThe picture: {folder / 'summary.png'}")
@@ -159,8 +159,8 @@ def sweep(config: Config) -> int:
         if status != DONE:
             return status
         print()
-    from analysis import tradeoff
-    from analysis.plots.tradeoff import draw
+    from analysis.measures import tradeoff
+    from analysis.report.plots.tradeoff import draw
 
     found = tradeoff.read([Path(job.out_dir) for job in jobs])
     print(tradeoff.table(found))

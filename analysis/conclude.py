@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from analysis import llm, summary
+from analysis.measures import llm, summary
 
 if TYPE_CHECKING:
     from runs.records import Job
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def conclude(job: Job) -> None:
     """Of a job that trained."""
-    from analysis.plots.summary import draw
+    from analysis.report.plots.summary import draw
 
     found = summary.summarise(job.folder)
     draw(job.folder, found)
@@ -21,7 +21,7 @@ def conclude(job: Job) -> None:
 
 def conclude_llm(job: Job) -> None:
     """Of a job that asked a language model."""
-    from analysis.plots.llm import draw
+    from analysis.report.plots.llm import draw
 
     rows = llm.summarise(job.folder)
     draw(rows, job.folder / "summary.png")

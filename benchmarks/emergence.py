@@ -26,8 +26,9 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from analysis import style, tables  # noqa: E402
-from analysis.summary import read_flags  # noqa: E402
+from analysis.jobs import tables  # noqa: E402
+from analysis.measures.summary import read_flags  # noqa: E402
+from analysis.report import style  # noqa: E402
 
 RESULTS, TABLE, PAGE = ROOT / "benchmarks/runs", ROOT / "docs/emergence.csv", ROOT / "docs/emergence.md"
 LEFT_CHANCE = {"grid": 0.10, "category": 0.60}  # chance is .04 and .5; five standard errors above, and more

@@ -26,7 +26,7 @@ SCRIPTS = (
 LOAD = """
 import sys, time, pathlib
 sys.path.insert(0, sys.argv[1])
-from analysis.load import load
+from analysis.jobs.load import load
 start = time.perf_counter()
 sweep = load(pathlib.Path("results"))
 rows = len(sweep.table("finetune_accuracy"))

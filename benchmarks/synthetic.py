@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.tables import COLUMNS
+from analysis.jobs.tables import COLUMNS
 from engine.streams import stream
 from flags.command_line import parse
 from flags.config import Config

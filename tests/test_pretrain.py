@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import models
-from analysis.summary import summarise
+from analysis.measures.summary import summarise
 from data import Encoder
 from engine.ensemble import DivergedError
 from flags.command_line import parse

@@ -1,0 +1,117 @@
+"""A job's folder, as its config.json and progress.json tell of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from analysis.jobs import words
+from flags import presets
+from flags.config import CATEGORY, DATA, GRID, MODEL, PROMPT, Config
+
+CHANGED = "changed"  # in a size's name: the task or the model is not the preset's
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job's folder, as its config.json and progress.json tell of it."""
+
+    folder: Path
+    flags: dict[str, Any]
+    execution: dict[str, Any]
+    finished: bool
+
+    @cached_property
+    def size(self) -> str:
+        """The preset; the recipe if it is not the preset's; and whether flags have changed the task or the model."""
+        preset, recipe = self.execution.get("preset") or "no preset", self.execution.get("recipe")
+        words = [preset] if recipe in (None, presets.DEFAULT_RECIPE.get(preset, "published")) else [preset, f"{recipe} recipe"]
+        free = {"task", "load_model_from", "base_seed", "n_train", "n_val", "n_test", "max_len"}
+        of_task = {f.name for f in fields(DATA, GRID, CATEGORY, PROMPT, MODEL)} - free
+        usual = self._preset_values
+        changed = [name for name in of_task if self.flags[name] != usual[name]]
+        return ", ".join(words + ([CHANGED] if changed and self.experiment != "llm" else []))
+
+    @property
+    def _preset_values(self) -> dict[str, Any]:
+        """What the flags would be if none had been passed but preset, recipe, task, experiment and the epochs."""
+        names = (self.execution.get("preset"), self.task, self.experiment, self.execution.get("recipe"))
+        return {f.name: f.default for f in dataclasses.fields(Config)} | presets.values(*names, self.flags["n_epochs"])
+
+    @property
+    def task(self) -> str:
+        return self.flags["task"]
+
+    @property
+    def experiment(self) -> str:
+        return self.flags["experiment"]
+
+    @property
+    def metalearned_on(self) -> tuple[str, str]:
+        """Rotation and context curriculum of metalearning; of a trade-off, of its base; empty words without any."""
+        if self.experiment == "iwl_only" or (self.flags["n_epochs"] == 0 and not self.flags["load_model_from"]):
+            return ("", "")
+        return (self.flags["pt_rot_cond"] or "", self.flags["pt_cond"] or "")
+
+    @property
+    def training_level(self) -> float:
+        return round(float(self.flags["ablation_level"] or 0), 6) if self.flags["ablation"] else 0.0
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        first = self.flags["seed"]
+        return tuple(self.flags["base_seeds"]) or tuple(range(first, first + self.flags["n_runs"]))
+
+    @property
+    def conditions(self) -> list[tuple]:
+        """What sets it apart from other jobs of its experiment, beside the seeds. A language model's job may have several."""
+        if self.experiment == "llm":
+            model = self.flags["llm"] or self.flags["llama2_size"]
+            asked = (self.flags["pt_rot_cond"], self.flags["pt_cond"])
+            every = (words.ROTATIONS, words.CURRICULA)
+            return [(model, *c) for c in product(*([one] if one else all_ for one, all_ in zip(asked, every, strict=True)))]
+        tested = self.flags["pt_rot_cond"] if self.flags["test_one_rot_cond"] else ""
+        return [(*self.metalearned_on, self.training_level, tested)]
+
+    @property
+    def is_finetuned(self) -> bool:
+        return self.flags["n_blocks"] * self.flags["n_steps_per_block"] > 0
+
+    @cached_property
+    def progress(self) -> str:
+        """Where an unfinished job is."""
+        try:
+            found = json.loads((self.folder / "progress.json").read_text())
+            where = f"{found['phase']}, step {found['step']} of {found['n_steps']}"
+            return where + (f"; failed: {found['last_error']}" if found.get("last_error") else "")
+        except (OSError, ValueError, KeyError, TypeError):
+            return "not begun"
+
+    @cached_property
+    def command(self) -> str:
+        """A command that computes the same."""
+        flags = self._preset_values
+        words = [f"--{name} {self.execution[name]}" for name in ("preset", "recipe") if self.execution.get(name)]
+        words += [f"--task {self.task}", f"--experiment {self.experiment}"]
+        derived = {"task", "experiment", "base_seeds", *(_inherited() if self.flags["load_model_from"] else ())}
+        derived |= presets.without_effect(self.flags).keys()
+        for name, value in self.flags.items():
+            if name in derived or value == flags.get(name) or (name in flags and value is None):
+                continue
+            words.append(f"--{name}" if value is True else f"--no_{name}" if value is False else f"--{name} {value}")
+        return "python main.py " + " ".join(words)
+
+
+def _inherited() -> set[str]:
+    """The flags that a job takes over from the one whose weights it loads."""
+    return ({f.name for f in fields(DATA, GRID, CATEGORY, PROMPT, MODEL)} | {"seed"}) - {"load_model_from", "base_seed"}
+
+
+def fields(*groups: str) -> list[dataclasses.Field]:
+    """The fields of `Config` in these groups."""
+    return [f for f in dataclasses.fields(Config) if f.metadata["group"] in groups]

@@ -1,0 +1,54 @@
+"""Jobs to hand on: their tables, compressed, and what says how they were made, without weights and pictures.
+
+python -m analysis.sample RESULTS FOLDER     copies every finished job under RESULTS to the same place under FOLDER
+
+The report and the notebooks read such a folder as they read results/. Equal jobs give equal bytes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+from pathlib import Path
+
+from analysis.jobs.load import Unreadable, load
+from analysis.jobs.tables import COLUMNS, find
+
+
+def copy(results: Path, folder: Path) -> int:
+    """Copy the finished jobs; returns the bytes written. Raises Unreadable, also for a job that is there already."""
+    written = 0
+    for job in load(results).jobs:
+        target = folder / job.folder.relative_to(results)
+        if target.exists():
+            raise Unreadable(f"{target}: is there already")
+        target.mkdir(parents=True)
+        recorded = json.loads((job.folder / "config.json").read_text())
+        recorded["execution"]["out_dir"] = None  # a place on the machine that made it
+        (target / "config.json").write_text(json.dumps(recorded, indent=1) + "\n")
+        (target / "summary.json").write_bytes((job.folder / "summary.json").read_bytes())
+        for name in COLUMNS:
+            if (path := find(job.folder, name)).exists():
+                content = path.read_bytes()
+                content = gzip.decompress(content) if path.suffix == ".gz" else content
+                (target / f"{name}.csv.gz").write_bytes(gzip.compress(content, 9, mtime=0))
+        written += sum(path.stat().st_size for path in target.iterdir())
+    return written
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 2:
+        print("analysis.sample: error: takes two folders: that of the jobs, and that to copy them to", file=sys.stderr)
+        return 2
+    try:
+        written = copy(*map(Path, arguments))
+    except (Unreadable, OSError) as error:
+        print(f"analysis.sample: error: {error}", file=sys.stderr)
+        return 2
+    print(f"{written / 1e6:.2f} MB in {arguments[1]}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

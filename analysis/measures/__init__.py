@@ -1,0 +1,1 @@
+"""Accuracies, trade-offs and headline numbers: what is made of tables before any statistics."""

@@ -1,0 +1,64 @@
+"""The headline numbers of a pretrained language model's job, and its means with intervals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.jobs.words import CURRICULA
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KEY = ["scoring", "subset", "rotation", "context_curriculum"]
+PAIRS = (("blocked", "interleaved"), ("aligned", "misaligned"))
+
+
+def summarise(folder: Path) -> list[dict[str, Any]]:
+    """Accuracies, 0 to 1, of the table in a job's folder: a row a scoring × subset (novel; study, if it was asked for) ×
+    condition: of the whole answer, and of its first and second coordinate alone."""
+    from analysis.jobs import tables
+
+    rows = tables.read(folder, "llm_accuracy")
+    rows["subset"] = rows.subset.astype(str).where(rows.subset == "novel", "study")
+    sums = rows.groupby(KEY, sort=False)[["n_correct", "n_first", "n_second", "n_queries"]].sum()
+    return [
+        {
+            **dict(zip(KEY, key, strict=True)),
+            "accuracy": row.n_correct / row.n_queries,
+            "first": row.n_first / row.n_queries,
+            "second": row.n_second / row.n_queries,
+            "n_queries": int(row.n_queries),
+        }
+        for key, row in sums.iterrows()
+    ]
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The same as text: a block a scoring and subset, a line a rotation and what of the answer, a column a curriculum."""
+    curricula = [name for name in CURRICULA if any(row["context_curriculum"] == name for row in rows)]
+    parts = []
+    for scoring, subset in dict.fromkeys((row["scoring"], row["subset"]) for row in rows):
+        there = [row for row in rows if (row["scoring"], row["subset"]) == (scoring, subset)]
+        parts.append(f"In context: accuracy on {subset} items, {scoring}, by context curriculum (chance on unrotated tasks: 0.040)")
+        parts.append("  " + "".join(f"{head:<13}" for head in ("rotation", "coordinate")) + "".join(f"{c:>13}" for c in curricula))
+        for rotation in dict.fromkeys(row["rotation"] for row in there):
+            for what, label in (("accuracy", "both"), ("first", "first"), ("second", "second")):
+                value = {row["context_curriculum"]: row[what] for row in there if row["rotation"] == rotation}
+                cells = "".join(f"{f'{value[c]:.3f}' if c in value else '–':>13}" for c in curricula)
+                parts.append(f"  {rotation if what == 'accuracy' else '':<13}{label:<13}{cells}")
+        parts.append("")
+    return "\n".join(parts).rstrip()
+
+
+def means(rows: pd.DataFrame, counted: str = "n_correct") -> pd.DataFrame:
+    """Accuracy on novel items (`counted`: of whole answers, or of one digit) by model, scoring, rotation and context curriculum,
+    with a 95 % interval: columns these, mean, low, high. Wilson's interval over all queries: a language model has no
+    seeds."""
+    from statsmodels.stats.proportion import proportion_confint
+
+    key = ["model", "scoring", "rotation", "context_curriculum"]
+    novel = rows[rows.subset == "novel"].astype(dict.fromkeys(key, str))
+    sums = novel.groupby(key, sort=False)[[counted, "n_queries"]].sum().reset_index()
+    low, high = proportion_confint(sums[counted], sums.n_queries, method="wilson")
+    return sums.assign(mean=sums[counted] / sums.n_queries, low=low, high=high)

@@ -1,0 +1,123 @@
+"""A trade-off experiment from the folders of its jobs, one training level each: what falls and what rises with the level.
+
+Measures are those of the paper, on rule-like tasks with interleaved contexts and steps. generalisation: few-shot novel
+accuracy against the test level. learning: study accuracy against the step, tested at the level that is trained at.
+errors: training loss against the step. retention: study accuracy at the last step (groups alike), tested at the highest
+training level, against the training level.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.jobs import tables
+from analysis.measures.summary import read_flags
+from tasks.task import chance
+
+PER_EPISODE = ["seed", "episode"]
+
+
+@dataclass(frozen=True)
+class TradeOff:
+    """Each frame has a row a level (and step), seed and episode, and a column `value`.
+
+    generalisation: test_level · learning, errors: training_level, step · retention: training_level
+    """
+
+    task: str
+    ablation: str
+    chance: float
+    generalisation: pd.DataFrame
+    learning: pd.DataFrame
+    errors: pd.DataFrame
+    retention: pd.DataFrame
+    retention_level: float  # that retention is tested at: the highest that is trained at and that every job tests
+
+    @property
+    def units(self) -> str:
+        """What intervals are over: seeds, or episodes if there is but one seed."""
+        return "seeds" if self.retention.seed.nunique() > 1 else "episodes"
+
+    @property
+    def n_units(self) -> int:
+        return self.retention[self.units[:-1]].nunique()
+
+
+def read(folders: list[Path]) -> TradeOff:
+    """The finished jobs in these folders, which differ in their training level alone."""
+    flags = [read_flags(folder) for folder in folders]
+    parts = {
+        name: pd.concat(
+            [
+                tables.read(folder, name).assign(training_level=round(f["ablation_level"], 6))
+                for folder, f in zip(folders, flags, strict=True)
+            ]
+        )
+        for name in ("finetune_accuracy", "finetune_loss")
+    }
+    return measure(parts["finetune_accuracy"], parts["finetune_loss"], flags[0]["task"], flags[0]["ablation"], chance(flags[0]))
+
+
+def measure(tests: pd.DataFrame, losses: pd.DataFrame, task: str, ablation: str, chance: float) -> TradeOff:
+    """The four measures of the rows of all levels' tables, which have a column training_level."""
+    tests, losses = _rule_like(tests), _rule_like(losses).rename(columns={"loss": "value"})
+    tests["value"] = tests.n_correct / tests.n_queries
+    study = _by_episode(tests[tests.subset != "novel"], ["training_level", "test_level", "step"])  # groups alike
+    tested_by_all = set.intersection(*(set(of_level.test_level) for _, of_level in tests.groupby("training_level")))
+    highest = max(tested_by_all & set(tests.training_level), default=0.0)
+    lowest = tests.groupby("seed").training_level.transform("min")
+    untrained = (tests.subset == "novel") & (tests.step == 0) & (tests.training_level == lowest)  # all jobs are alike then
+    at_the_end = (study.test_level == highest) & (study.step == study.step.max())
+    return TradeOff(
+        task,
+        ablation,
+        chance,
+        generalisation=_by_episode(tests[untrained], ["test_level"]),
+        learning=study[study.test_level == study.training_level],
+        errors=_by_episode(losses, ["training_level", "step"]),
+        retention=study[at_the_end],
+        retention_level=highest,
+    )
+
+
+def _rule_like(table: pd.DataFrame) -> pd.DataFrame:
+    interleaved = (table.context_curriculum == "interleaved") & (table.step_curriculum == "interleaved")
+    return table[(table.rotation == "unrotated") & interleaved].copy()
+
+
+def _by_episode(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    return table.groupby([*by, *PER_EPISODE], as_index=False).value.mean()
+
+
+def mean_and_interval(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Columns `by`, mean, and half the width of a 95 % interval (1.96 standard errors) over seeds, or over episodes if
+    there is but one seed; NaN for one alone."""
+    n_seeds = frame.seed.nunique()
+    units = frame.groupby([*by, "seed"], as_index=False).value.mean() if n_seeds > 1 else frame
+    grouped = units.groupby(by).value
+    return pd.DataFrame({"mean": grouped.mean(), "half": 1.96 * grouped.sem()}).reset_index()
+
+
+def table(found: TradeOff) -> str:
+    """The two ends of the trade-off as text, with rank correlations over the levels."""
+    lines = [f"Trade-off: {found.task}, {found.ablation}, rule-like tasks, interleaved contexts and steps"]
+    for name, what, level in (
+        ("generalisation", "few-shot accuracy on novel items, by test level", "test_level"),
+        ("retention", "accuracy on study items after training, at the highest level, by training level", "training_level"),
+    ):
+        means = mean_and_interval(getattr(found, name), [level])
+        lines += [
+            f"  {name}: {what}",
+            "    level " + "".join(f"{value:>7g}" for value in means[level]),
+            "    mean  " + "".join(f"{value:>7.3f}" for value in means["mean"]),
+            f"    Spearman's rank correlation with the level: {spearman(means[level], means['mean']):.2f}",
+        ]
+    return "\n".join(lines)
+
+
+def spearman(level: pd.Series, mean: pd.Series) -> float:
+    """Rank correlation; 0 if nothing changes with the level."""
+    return float(level.rank().corr(mean.rank())) if mean.nunique() > 1 else 0.0

@@ -1,0 +1,1 @@
+"""The page of figures, tables and claims; also for notebooks."""

@@ -1,0 +1,181 @@
+"""The paper's figures, tables and statistics from whatever jobs are there.
+
+python -m analysis.report [RESULTS] [-o REPORT]
+
+RESULTS: a folder of jobs (results); results/sample holds those that come with the program. REPORT (report/): index.html, which
+carries its pictures within it; figures/ as PDF and PNG; tables/ as CSV and Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+from tqdm import tqdm
+
+from analysis.jobs.job import Job
+from analysis.jobs.load import Sweep, Unreadable, load
+from analysis.jobs.tables import BadTable
+from analysis.report import claims, published
+from analysis.report.group import groups_of
+from analysis.report.sections import SECTIONS, Section, maker
+
+BAD_INPUT = 2
+SAMPLES = "results/sample"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a report shows. missing: what is not there and what makes it, by size and task."""
+
+    sweep: Sweep
+    claims: pd.DataFrame
+    sections: list[Section]
+    missing: dict[str, list[tuple[str, str]]]
+
+
+def build(sweep: Sweep, out: Path) -> Report:
+    """Draw all figures that there are jobs for into `out`. Raises BadTable for a table that cannot be read."""
+    sections, missing = [], {}
+    groups = groups_of(sweep, out)
+    entries = [(group, entry) for group in groups for entry in SECTIONS if group.task in entry.tasks]
+    for group, entry in tqdm(entries, desc="figures", disable=not sys.stderr.isatty()):
+        section = entry.build(group)
+        if section:
+            sections.append(section)
+        else:
+            missing.setdefault(group.title, []).append((entry.what, maker(entry, group.size, group.task)))
+    return Report(sweep, claims.table(groups), sections, missing)
+
+
+def write(report: Report, out: Path) -> Path:
+    """Write tables and the page; returns the page. Pictures and tables that an earlier report left here and this one lacks are
+    removed."""
+    folder = out / "tables"
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = {section.picture.name for section in report.sections}
+    for path in (*folder.glob("*.csv"), *folder.glob("*.md"), *(p for p in (out / "figures").glob("*") if p.stem not in drawn)):
+        path.unlink()
+    _write_table(report.claims, folder / "claims")
+    for section in report.sections:
+        for title, table in section.tables.items():
+            _write_table(table, folder / f"{section.picture.name}_{_file_name(title)}")
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
+    environment.filters.update(table=_html, picture=_embedded)
+    page = out / "index.html"
+    template = environment.get_template("report.html")
+    page.write_text(
+        template.render(
+            report=report,
+            claims={
+                claim: {kind: _for_people(rows) for kind, rows in of_claim.groupby("kind")}
+                for claim, of_claim in report.claims.groupby("claim")
+            },
+            statements=published.CLAIMS,
+            commands=_commands,
+            first_sentence=lambda text: text.split(". ")[0] + ".",
+        )
+    )
+    return page
+
+
+def _write_table(table: pd.DataFrame, path: Path) -> None:
+    table.to_csv(path.with_suffix(".csv"), index=False, float_format="%.6g")
+    cells = table.map(_number)
+    lines = ["| " + " | ".join(map(str, table.columns)) + " |", "|" + "---|" * len(table.columns)]
+    lines += ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in cells.itertuples(index=False)]
+    path.with_suffix(".md").write_text("\n".join(lines) + "\n")
+
+
+def _file_name(title: str) -> str:
+    return re.sub(r"\W+", "_", title.lower().partition("(")[0]).strip("_")
+
+
+def _number(value: object) -> str:
+    """A cell for people: three decimals, small p's as powers of ten, nothing for what is not there."""
+    if isinstance(value, float):
+        if value != value:
+            return "–"
+        if value == int(value) and abs(value) >= 2:
+            return f"{value:g}"
+        return f"{value:.1e}" if 1e-12 < abs(value) < 0.001 else _three(value)
+    return "–" if value is None else str(value)
+
+
+def _three(value: float) -> str:
+    """Three decimals, and no minus before a zero."""
+    return f"{round(value, 3) + 0.0:.3f}"
+
+
+def _for_people(found: pd.DataFrame) -> pd.DataFrame:
+    """The claims' table as it opens the page."""
+
+    def ours(row: pd.Series) -> str:
+        interval = "" if pd.isna(row.low) else f" ({_three(row.low)} to {_three(row.high)})"
+        n = "" if pd.isna(row.n_seeds) else f", {int(row.n_seeds)} seed{'s' if row.n_seeds > 1 else ''}"
+        return f"{_three(row.ours)}{interval}{n}"
+
+    return pd.DataFrame(
+        {
+            "what": found.task + " (" + found["size"] + "): " + found.what,
+            "published": found.published.replace("", "–"),
+            "ours (95 % interval), n": [ours(row) for row in found.itertuples()],
+            "published inside?": found.published_inside.replace("", "–"),
+        }
+    )
+
+
+def _html(table: pd.DataFrame) -> str:
+    """A table as HTML, escaped, numbers to the right."""
+    return table.map(_number).to_html(index=False, border=0, escape=True, classes="table")
+
+
+def _embedded(path: Path) -> str:
+    return base64.b64encode(path.with_suffix(".png").read_bytes()).decode()
+
+
+def _commands(jobs: list[Job]) -> list[str]:
+    """What makes a section's jobs, each once."""
+    return list(dict.fromkeys(job.command for job in jobs))
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.report", description="The paper's figures and tables from jobs' folders."
+    )
+    parser.add_argument("results", nargs="?", default="results", help="a folder of jobs (results)")
+    parser.add_argument("-o", "--out", default="report", help="where the report goes (report/)")
+    arguments = parser.parse_args(argv)
+    root, out = Path(arguments.results), Path(arguments.out)
+    try:
+        if out.exists() and not out.is_dir():
+            raise Unreadable(f"-o {out}: is a file; name a folder")
+        if out.is_dir() and any(out.iterdir()) and not (out / "index.html").exists():
+            raise Unreadable(f"-o {out}: holds files that are not of a report; name another folder")
+        sweep = load(root)
+        if not sweep.jobs:
+            rest = f"{len(sweep.unfinished)} unfinished ones, and " if sweep.unfinished else ""
+            raise Unreadable(f"{root}: holds {rest}no finished job; {SAMPLES} has some, or: python main.py")
+        report = build(sweep, out)
+        page = write(report, out)
+    except (Unreadable, BadTable, OSError) as error:
+        print(f"analysis.report: error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    print(f"{len(sweep.jobs)} finished jobs, {len(sweep.unfinished)} unfinished")
+    for job in sweep.unfinished:
+        print(f"  unfinished: {job.folder} ({job.progress})")
+    for section in report.sections:
+        for note in section.notes:
+            print(f"  {section.title}: {note}")
+    print(f"{len(report.sections)} figures. The page: {page}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,80 @@
+"""The jobs of a size and task: what is shown in one figure comes from one of these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.jobs.job import CHANGED, Job
+from analysis.jobs.load import Sweep
+from analysis.measures import tradeoff
+from analysis.measures.tradeoff import TradeOff
+from analysis.report import published
+from tasks.task import chance
+
+ABLATIONS = {"tradeoff_mask": "mask", "tradeoff_noise": "gaussian"}
+
+
+@dataclass(frozen=True)
+class Group:
+    """A size and task of a sweep, and where pictures go."""
+
+    sweep: Sweep
+    size: str
+    task: str
+    out: Path
+    _measured: dict[str, TradeOff] = field(default_factory=dict, repr=False)
+
+    def jobs(self, *experiments: str) -> list[Job]:
+        return self.sweep.select(self.size, self.task, *experiments)
+
+    def rows(self, jobs: list[Job], table: str = "finetune_accuracy") -> pd.DataFrame:
+        return self.sweep.table(table, jobs)
+
+    def metalearned(self, rotation: str, curriculum: str) -> list[Job]:
+        """The jobs of this metalearning condition; some may not have been finetuned."""
+        return [j for j in self.jobs("icl_iwl") if j.metalearned_on == (rotation, curriculum)]
+
+    def not_metalearned(self) -> list[Job]:
+        """The jobs that finetune models without metalearning."""
+        jobs = [j for j in self.jobs("iwl_only", "icl_iwl") if j.is_finetuned]
+        return [j for j in jobs if j.experiment == "iwl_only" or j.flags["with_iwl_only"]]
+
+    @property
+    def has_published(self) -> bool:
+        """Whether the task is one of those that numbers are published for."""
+        return not self.size.endswith(CHANGED)
+
+    def published(self, model: str, measure: str) -> dict[tuple[str, str], float]:
+        return published.find(self.task, model, measure) if self.has_published else {}
+
+    def published_trade_off(self, ablation: str, retention_level: float) -> tuple[dict[float, float], dict[float, float]]:
+        return published.trade_off(self.task, ablation, retention_level) if self.has_published else ({}, {})
+
+    @property
+    def chance(self) -> float:
+        return chance(self.jobs()[0].flags)
+
+    def picture(self, name: str) -> Path:
+        return self.out / "figures" / f"{self.size}_{self.task}_{name}".replace(", ", "_").replace(" ", "_")
+
+    @property
+    def title(self) -> str:
+        return f"{self.task} task ({self.size})"
+
+    def trade_off(self, experiment: str) -> TradeOff | None:
+        """The measures of a trade-off experiment; None if there are not two of its levels."""
+        jobs = self.jobs(experiment)
+        if len({job.training_level for job in jobs}) < 2:
+            return None
+        if experiment not in self._measured:
+            rows = (self.rows(jobs, table) for table in ("finetune_accuracy", "finetune_loss"))
+            self._measured[experiment] = tradeoff.measure(*rows, self.task, jobs[0].flags["ablation"], self.chance)
+        return self._measured[experiment]
+
+
+def groups_of(sweep: Sweep, out: Path) -> list[Group]:
+    """Each size and task that there are finished jobs of."""
+    return [Group(sweep, size, task, out) for size, task in sweep.groups()]

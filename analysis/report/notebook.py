@@ -1,0 +1,68 @@
+"""What the notebooks are made of: a report's section, shown in a cell."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+from IPython.display import Image, Markdown, display
+from PIL import Image as Pixels
+
+from analysis.jobs.load import Sweep, load
+from analysis.report.group import Group, groups_of
+from analysis.report.sections import SECTIONS, Section, maker
+
+WIDTH, COLORS = 640, 16  # of a picture in a notebook: small enough to be committed
+
+
+def read(results: str) -> Sweep:
+    """The jobs under a folder; prints what is there and what is not finished."""
+    sweep = load(Path(results))
+    print(f"{len(sweep.jobs)} finished jobs in {results}")
+    for job in sweep.unfinished:
+        print(f"unfinished: {job.folder} ({job.progress})")
+    return sweep
+
+
+def groups(sweep: Sweep) -> list[Group]:
+    """Each size and task, with a folder for pictures."""
+    return groups_of(sweep, Path(tempfile.mkdtemp(prefix="notebook-")))
+
+
+def show(sweep: Sweep, *titles: str, tables: bool = False) -> None:
+    """Draw the sections of the report that are called so (see `sections.SECTIONS`), for every size and task; with `tables`, their
+    tables as well. Says what makes those that are missing."""
+    unknown = set(titles) - {entry.what for entry in SECTIONS}
+    if unknown:
+        raise ValueError(f"{', '.join(sorted(unknown))}: no such section; there are {', '.join(entry.what for entry in SECTIONS)}")
+    for group in groups(sweep):
+        for entry in (entry for entry in SECTIONS if entry.what in titles and group.task in entry.tasks):
+            section = entry.build(group)
+            if section:
+                _display(section, tables)
+            else:
+                print(f"{group.title}: nothing for “{entry.what}”. {maker(entry, group.size, group.task)} makes it.")
+
+
+def _display(section: Section, tables: bool) -> None:
+    display(Markdown(f"### {section.title}"), picture(section.picture.with_suffix(".png")), Markdown(section.caption))
+    for note in section.notes:
+        display(Markdown(f"*{note}*"))
+    for title, table in section.tables.items() if tables else ():
+        display(Markdown(f"**{title}**"), rounded(table))
+
+
+def rounded(table: pd.DataFrame) -> pd.DataFrame:
+    """A table for people: three digits, blanks for what is not there."""
+    return table.map(lambda cell: "" if cell is None or cell != cell else f"{cell:.3g}" if isinstance(cell, float) else cell)
+
+
+def picture(path: Path) -> Image:
+    """A PNG in few colours."""
+    with Pixels.open(path) as pixels:
+        small = pixels.convert("RGB").resize((WIDTH, round(WIDTH * pixels.height / pixels.width)), Pixels.Resampling.LANCZOS)
+    content = io.BytesIO()
+    small.quantize(COLORS).save(content, "PNG", optimize=True)
+    return Image(content.getvalue())

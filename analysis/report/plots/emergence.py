@@ -1,0 +1,48 @@
+"""How in-context learning emerges: accuracy on novel items of validation episodes over metalearning, a line a seed."""
+
+from __future__ import annotations
+
+from itertools import cycle
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from analysis.jobs.words import CURRICULA, ROTATIONS
+from analysis.report import style
+from analysis.report.plots import parts
+
+# Okabe & Ito's colours and lines that differ in grey as well; more seeds than these share them.
+LINES = [(color, line) for line in ("-", "--", ":") for color in ("#0072B2", "#E69F00", "#009E73", "#CC79A7")]
+
+
+def draw(rows: pd.DataFrame, chance: float, title: str, path: Path) -> None:
+    """`rows` of `pretrain_accuracy`; a panel a metalearned condition."""
+    novel = rows[rows.subset == "novel"]
+    there = {(str(r), str(c)) for r, c in zip(novel.pt_rotation, novel.pt_curriculum, strict=True)}
+    conditions = [(rotation, curriculum) for rotation in ROTATIONS for curriculum in CURRICULA if (rotation, curriculum) in there]
+    look = dict(zip(sorted(novel.seed.unique()), cycle(LINES), strict=False))  # the same in every panel
+    columns = min(4, len(conditions))
+    lines = -(-len(conditions) // columns)
+    with plt.rc_context(style.RC):
+        size = (max(5.5, 3.6 * columns), 3.0 * lines + 0.9)
+        figure, panels = plt.subplots(lines, columns, figsize=size, layout="constrained", squeeze=False, sharey=True)
+        for axes in panels.flat[len(conditions) :]:
+            axes.set_axis_off()
+        for axes, condition in zip(panels.flat, conditions, strict=False):
+            there = novel[(novel.pt_rotation == condition[0]) & (novel.pt_curriculum == condition[1])]
+            for seed, of_seed in there.groupby("seed"):
+                color, line = look[seed]
+                of_seed = of_seed.sort_values("step")
+                axes.plot(of_seed.step, of_seed.n_correct / of_seed.n_queries, line, color=color, lw=1.4, label=f"seed {seed}")
+            parts.chance_line(axes, chance)
+            axes.axhline(0.9, color="0.7", lw=0.8, ls="--", zorder=0, label="the .9 criterion's height")
+            axes.set(title=" ".join(condition), xlabel="updates", ylim=(-0.03, 1.05))
+        for axes in panels[:, 0]:
+            axes.set_ylabel("accuracy on novel items\nof validation episodes")
+        parts.legend_below(figure, list(panels.flat[: len(conditions)]), 6)
+        figure.suptitle(title, fontsize=11)
+        style.save(figure, path)

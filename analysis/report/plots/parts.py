@@ -1,0 +1,106 @@
+"""What several figures are made of: bars with intervals, curves with bands, and marks of published means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+
+matplotlib.use("Agg")
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.report import style
+from analysis.statistics.effects import band
+
+Published = Mapping[tuple[str, str], float]
+
+
+def grouped_bars(
+    axes: Axes,
+    means: pd.DataFrame,
+    x: str,
+    hue: str,
+    published: Published | None = None,
+    labels: Mapping[str, str] | None = None,
+    dots: pd.DataFrame | None = None,
+    points: bool = False,
+    hatched: Sequence[str] = (),
+) -> None:
+    """A bar (or, with `points`, a point) for each row of `means` (columns x, hue, mean, low, high): places by `x`, colours by
+    `hue`, a context or step curriculum. published: means by (x, hue). dots: a column `value` a seed, drawn small.
+    hatched: the places whose bars are not ours."""
+    places = [name for name in dict.fromkeys([*(labels or {}), *means[x]]) if (means[x] == name).any()]
+    hues = [name for name in style.CURRICULUM_COLORS if (means[hue] == name).any()]
+    width = 0.8 / max(1, len(hues))
+    for k, name in enumerate(hues):
+        rows = means[means[hue] == name].drop_duplicates(x).set_index(x).reindex(places)
+        at = pd.Series([i + (k - (len(hues) - 1) / 2) * width for i in range(len(places))], index=places)
+        there = rows["mean"].notna()
+        rows, at = rows[there], at[there]
+        error = [(rows["mean"] - rows.low).clip(lower=0), (rows.high - rows["mean"]).clip(lower=0)]  # NaN: none is drawn
+        color = style.CURRICULUM_COLORS[name]
+        if points:
+            axes.errorbar(at, rows["mean"], yerr=error, fmt="o", ms=7, color=color, ecolor="0.2", capsize=3, elinewidth=1,
+                          label=name, markeredgecolor="0.2", markeredgewidth=0.6, zorder=5)  # fmt: skip
+        else:
+            bars = axes.bar(at, rows["mean"], width * 0.92, color=color, label=name, yerr=error, ecolor="0.2", capsize=3,
+                            error_kw={"lw": 1, "zorder": 5}, edgecolor="0.2", linewidth=0.4)  # fmt: skip
+            for place, bar in zip(at.index, bars, strict=True):
+                bar.set_hatch("///" if place in hatched else None)
+        for place, value, high in zip(at, rows["mean"], rows.high.fillna(rows["mean"]), strict=True):
+            axes.annotate(f"{value:.2f}", (place, max(value, high)), (0, 4), textcoords="offset points", ha="center", fontsize=7)
+        if dots is not None:
+            for label, place in at.items():
+                values = dots[(dots[x] == label) & (dots[hue] == name)].value.sort_values().to_numpy()
+                spread = [(i - (len(values) - 1) / 2) * min(0.05, 0.5 * width / max(1, len(values))) for i in range(len(values))]
+                axes.scatter([place + s for s in spread], values, s=7, color="0.25", alpha=0.6, lw=0, zorder=4)
+        if published:
+            aside = 0.3 * width  # where it hides neither point nor number
+            shown = [(at[p] + aside, published[p, name]) for p in at.index if (p, name) in published]
+            if shown:
+                axes.scatter(*zip(*shown, strict=True), **style.PUBLISHED)
+    if published and any((p, h) in published for p in places for h in hues):
+        axes.scatter([], [], label=style.PUBLISHED_LABEL, **style.PUBLISHED)
+    axes.set_xticks(range(len(places)), [(labels or {}).get(place, place) for place in places])
+    axes.tick_params(axis="x", length=0)
+    axes.set(ylim=(0, 1.16), ylabel="accuracy", yticks=[0, 0.25, 0.5, 0.75, 1], xlim=(-0.55, len(places) - 0.45))
+
+
+def forgotten_line(axes: Axes, n_groups: int) -> None:
+    """The accuracy of who knows the group that was trained last and no other."""
+    label = "one of two groups forgotten" if n_groups == 2 else f"all but one of {n_groups} groups forgotten"
+    axes.axhline(1 / n_groups, color="0.4", lw=0.9, ls="--", zorder=1, label=label)
+
+
+def chance_line(axes: Axes, chance: float, label: str = "chance") -> None:
+    axes.axhline(chance, color="0.4", lw=0.9, ls=":", zorder=1, label=label)
+
+
+def curve(axes: Axes, rows: pd.DataFrame, color: object, label: str | None, line: str = "-", width: float = 1.5) -> None:
+    """The mean over seeds of `rows` (columns step, seed, value), with a band if there are several."""
+    found = band(rows.pivot_table(index="seed", columns="step", values="value", observed=True))
+    axes.plot(found.index, found["mean"], line, color=color, lw=width, label=label)
+    if found.low.notna().any():
+        axes.fill_between(found.index, found.low, found.high, color=color, alpha=0.2, lw=0)
+
+
+def block_switches(axes: Axes, ends: Sequence[float]) -> None:
+    for k, end in enumerate(ends):
+        axes.axvline(end, color="0.55", lw=0.8, ls=(0, (1, 2)), zorder=0, label="another block begins" if k == 0 else None)
+
+
+def nothing(axes: Axes, why: str) -> None:
+    axes.text(0.5, 0.5, why, ha="center", va="center", color="0.4", transform=axes.transAxes)
+    axes.set_axis_off()
+
+
+def legend_below(figure: Figure, panels: Sequence[Axes], ncols: int = 6, title: str | None = None) -> None:
+    """One legend for several panels, each label once."""
+    handles: dict[str, Artist] = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=ncols, title=title)

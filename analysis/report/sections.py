@@ -1,0 +1,250 @@
+"""The sections of the report: for each what it shows, out of which jobs, and what makes those that are missing.
+
+SECTIONS is the one list of them. A section is built for a size and a task at a time, from whatever part of the sweep is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.jobs.job import Job
+from analysis.measures import derive, llm, tradeoff
+from analysis.report import captions, published
+from analysis.report.group import ABLATIONS, Group
+from analysis.report.plots import context_step, emergence, few_shot, language_models, main_figure
+from analysis.report.plots import tradeoff as tradeoff_plot
+from analysis.statistics import effects, inference
+
+SHORT = {"category": "cat", "grid": "grid"}  # in names of scripts
+
+
+@dataclass
+class Section:
+    """What the report shows of a figure: the picture's file without ending, a caption that explains it alone, tables by title,
+    notes, and the jobs that it is made of."""
+
+    name: str
+    title: str
+    caption: str
+    jobs: list[Job]
+    picture: Path | None = None
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def in_context(group: Group, rotation: str = "unrotated", curriculum: str = "blocked") -> Section | None:
+    """The main figure of metalearned models; the .9 criterion applied."""
+    jobs = group.metalearned(rotation, curriculum)
+    if not jobs:
+        return None
+    rows = derive.metalearned(group.rows(jobs), rotation, curriculum)
+    kept, notes = derive.meeting(rows, rotation)
+    losses = group.rows(jobs, "finetune_loss")
+    losses = losses[(losses.init != "random") & losses.seed.isin(kept.seed.unique())]
+    is_published = (rotation, curriculum) == ("unrotated", "blocked")
+    shown = [group.published("icl", measure) if is_published else {} for measure in ("few_shot", "after")]
+    name = f"main_icl_iwl_{rotation}_{curriculum}"
+    picture = group.picture(name)
+    title = f"ICL + IWL, metalearned on {rotation}, {curriculum} · {group.title}"
+    main_figure.draw(main_figure.Data(kept, losses, group.chance, *shown), title, picture)
+    first, last = derive.congruent(derive.few_shot_by_steps(kept)), derive.congruent(derive.after_training(kept))
+    by = ["rotation", "curriculum"]
+    tables = {"Few-shot accuracy on novel items": effects.mean_interval(first, by)}
+    if len(last):
+        tables["Accuracy on study items after training"] = effects.mean_interval(last, by)
+        tables["… items alike"] = effects.mean_interval(derive.congruent(derive.items_alike(last)), by)
+        tables["… of each group"] = effects.mean_interval(last.astype({"subset": str}), [*by, "subset"])
+    tables["Tests, ICL only (few-shot)"] = inference.model_tests(first)
+    tables["Effects, ICL only (few-shot)"] = inference.effect_sizes(first)
+    if len(last):
+        both = derive.composite(kept)
+        tables["Tests, ICL + IWL (rule-like few-shot, rotated after training)"] = inference.model_tests(both)
+        tables["Effects, ICL + IWL"] = inference.effect_sizes(both)
+        tables["Forgetting at each switch of block"] = _forgetting(kept)
+    caption = captions.IN_CONTEXT + captions.notes(kept.seed.nunique(), bool(shown[0]))
+    return Section(name, title, caption, jobs, picture, tables, notes)
+
+
+def in_weights(group: Group) -> Section | None:
+    """The main figure of models without metalearning."""
+    jobs = group.not_metalearned()
+    if not jobs:
+        return None
+    rows, losses = derive.iwl_only(group.rows(jobs)), derive.iwl_only(group.rows(jobs, "finetune_loss"))
+    picture = group.picture("main_iwl_only")
+    shown = group.published("iwl", "after")
+    title = f"IWL only · {group.title}"
+    main_figure.draw(main_figure.Data(rows, losses, group.chance, {}, shown), title, picture)
+    last = derive.congruent(derive.after_training(rows))
+    by = ["rotation", "curriculum"]
+    tables = {
+        "Accuracy on study items after training": effects.mean_interval(last, by),
+        "… items alike": effects.mean_interval(derive.congruent(derive.items_alike(last)), by),
+        "… of each group": effects.mean_interval(last.astype({"subset": str}), [*by, "subset"]),
+        "Tests": inference.model_tests(last),
+        "Effects": inference.effect_sizes(last),
+        "Forgetting at each switch of block": _forgetting(rows),
+    }
+    return Section(
+        "main_iwl_only", title, captions.IN_WEIGHTS + captions.notes(rows.seed.nunique(), bool(shown)), jobs, picture, tables, []
+    )
+
+
+def trade_off(group: Group, experiment: str) -> Section | None:
+    found = group.trade_off(experiment)
+    if found is None:
+        return None
+    jobs = group.jobs(experiment)
+    picture, ablation = group.picture(experiment), ABLATIONS[experiment]
+    of_paper = group.published_trade_off(ablation, found.retention_level)
+    tradeoff_plot.draw(found, picture, of_paper, f" · {group.size}")
+    tables = {}
+    for name, level in (("generalisation", "test_level"), ("retention", "training_level")):
+        means = tradeoff.mean_and_interval(getattr(found, name), [level])
+        rank = tradeoff.spearman(means[level], means["mean"])
+        low, high = means["mean"] - means.half, means["mean"] + means.half
+        tables[f"{name.capitalize()} (Spearman's rank correlation with the level {rank:.2f})"] = means.assign(
+            low=low, high=high
+        ).drop(columns="half")
+    caption = captions.TRADE_OFF.format(units=found.units, base=jobs[0].flags["load_model_from"])
+    caption += captions.PUBLISHED if of_paper[0] else ""
+    if of_paper[0] and not of_paper[1]:
+        caption += f" Published retention is tested at another level ({published.RETENTION_LEVEL[group.task, ablation]:g})."
+    levels = sorted({job.training_level for job in jobs})
+    notes = [f"Levels trained at: {', '.join(f'{level:g}' for level in levels)}."]
+    title = f"Trade-off, {experiment.removeprefix('tradeoff_')} · {group.title}"
+    return Section(experiment, title, caption, jobs, picture, tables, notes)
+
+
+def all_contexts(group: Group) -> Section | None:
+    jobs = group.metalearned("unrotated", "blocked")
+    rows = derive.metalearned(group.rows(jobs)) if jobs else pd.DataFrame()
+    if rows.empty or rows.context_curriculum.nunique() < 3:
+        return None
+    kept, notes = derive.meeting(rows, "unrotated")
+    picture, title = group.picture("few_shot_contexts"), f"Few-shot, all context curricula · {group.title}"
+    few_shot.draw(kept, group.chance, group.published("icl", "few_shot"), title, picture)
+    first = derive.few_shot(kept).astype({"rotation": str, "context_curriculum": str})
+    tables = {
+        "Few-shot accuracy on novel items": effects.mean_interval(first, ["rotation", "context_curriculum"]),
+        "Tests": inference.model_tests(first, effect="context_curriculum"),
+        "Effects": inference.effect_sizes(first, "context_curriculum"),
+    }
+    return Section(
+        "few_shot_contexts",
+        title,
+        captions.CONTEXTS + captions.notes(kept.seed.nunique(), group.has_published),
+        jobs,
+        picture,
+        tables,
+        notes,
+    )
+
+
+def context_against_steps(group: Group) -> Section | None:
+    """All pairs of context and step curriculum, of metalearned models."""
+    jobs = [j for j in group.metalearned("unrotated", "blocked") if j.is_finetuned and not j.flags["congruent_only"]]
+    if not jobs:
+        return None
+    kept, notes = derive.meeting(derive.metalearned(group.rows(jobs)), "unrotated")
+    picture, title = group.picture("context_step"), f"Context against step curriculum, ICL + IWL · {group.title}"
+    context_step.draw(kept, title, picture)
+    by = ["rotation", "context_curriculum", "step_curriculum"]
+    last = derive.after_training(kept).astype(dict.fromkeys(by, str))
+    last = last[last.context_curriculum.isin(["blocked", "interleaved"])]
+    tables = {"Accuracy on study items after training": effects.mean_interval(last, by)}
+    for effect in by[1:]:
+        tables[f"Effects of the {effect.replace('_', ' ')}"] = inference.effect_sizes(last, effect)
+    return Section(
+        "context_step", title, captions.CONTEXT_STEP + captions.notes(kept.seed.nunique(), False), jobs, picture, tables, notes
+    )
+
+
+def emerging(group: Group) -> Section | None:
+    jobs = [job for job in group.jobs("icl_iwl") if job.flags["n_epochs"]]
+    if not jobs:
+        return None
+    rows = group.rows(jobs, "pretrain_accuracy")
+    picture, title = group.picture("emergence"), f"Emergence of in-context learning · {group.title}"
+    emergence.draw(rows, group.chance, title, picture)
+    novel = rows[rows.subset == "novel"].assign(accuracy=lambda part: part.n_correct / part.n_queries)
+    kept = novel[novel.is_best == 1].sort_values("step").groupby(["pt_rotation", "pt_curriculum", "seed"], observed=True).last()
+    table = kept.reset_index()[["pt_rotation", "pt_curriculum", "seed", "step", "accuracy"]]
+    return Section("emergence", title, captions.EMERGENCE, jobs, picture, {"The kept model of each seed": table}, [])
+
+
+def asked(group: Group) -> Section | None:
+    jobs = group.jobs("llm")
+    if not jobs:
+        return None
+    rows = group.rows(jobs, "llm_accuracy")
+    picture, title = group.picture("language_models"), f"Language models · {group.title}"
+    language_models.draw(rows, {m: published.find("grid", m, "few_shot") for m in ("Llama 2 70B", "GPT-3.5")}, picture)
+    tables = {"Accuracy on novel items, whole answers": llm.means(rows).drop(columns=["n_correct", "n_queries"])}
+    novel = rows[(rows.subset == "novel") & rows.context_curriculum.isin(["blocked", "interleaved"])]
+    novel = novel.astype({"rotation": str}).assign(curriculum=novel.context_curriculum.astype(str))
+    for (model, scoring), part in novel.groupby(["model", "scoring"], observed=True):
+        tables[f"Tests, {model}, {scoring}, blocked and interleaved"] = inference.model_tests(part, "binomial")
+    for scoring, part in novel.groupby("scoring", observed=True):
+        if part.model.nunique() > 1:
+            tables[f"Tests, all models, {scoring}, blocked and interleaved"] = inference.model_tests(part, "binomial")
+    return Section("language_models", title, captions.LANGUAGE_MODELS, jobs, picture, tables, [])
+
+
+def _forgetting(rows: pd.DataFrame) -> pd.DataFrame:
+    """The mean over seeds of what the block before keeps, congruent curricula."""
+    lost = derive.forgetting(rows)
+    lost = lost[lost.context_curriculum.astype(str) == "blocked"]
+    lost = lost.assign(block=lost.block.astype(int) + 1, lost=lost.before - lost.after)
+    by = ["rotation", "block", "group"]
+    return lost.groupby(by, observed=True)[["before", "after", "lost"]].mean().reset_index()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A section of SECTIONS: how it is built, and the script of a task that makes its jobs, with the flags that narrow it."""
+
+    build: Callable[[Group], Section | None]
+    what: str
+    script: str
+    flags: str
+    tasks: tuple[str, ...] = ("category", "grid")
+
+
+def _others(rotation: str, curriculum: str) -> Entry:
+    return Entry(
+        lambda group: in_context(group, rotation, curriculum),
+        f"main figure, metalearned on {rotation}, {curriculum}",
+        "iwl_icl",
+        f"--pt_rot_cond {rotation} --pt_cond {curriculum}",
+        ("category", "grid") if curriculum in ("blocked", "interleaved") else ("grid",),
+    )
+
+
+SECTIONS = [
+    Entry(in_context, "main figure, ICL + IWL", "iwl_icl", ""),
+    Entry(in_weights, "main figure, IWL only", "iwl_only", "--experiment iwl_only"),
+    Entry(lambda group: trade_off(group, "tradeoff_mask"), "trade-off, mask", "tradeoff_mask", "--experiment tradeoff_mask"),
+    Entry(lambda group: trade_off(group, "tradeoff_noise"), "trade-off, noise", "tradeoff_noise", "--experiment tradeoff_noise"),
+    Entry(all_contexts, "few-shot on four context curricula", "iwl_icl", "--no_congruent_only", ("grid",)),
+    *(_others("unrotated", curriculum) for curriculum in ("interleaved", "aligned", "misaligned")),
+    *(_others("rotated", curriculum) for curriculum in ("blocked", "interleaved", "aligned", "misaligned")),
+    Entry(context_against_steps, "context against step curriculum", "iwl_icl", "--no_congruent_only"),
+    Entry(emerging, "emergence", "iwl_icl", ""),
+    Entry(asked, "language models", "llama_70b", "--llama2_size 70b --cache_dir DIR", ("grid",)),
+]
+
+
+def maker(entry: Entry, size: str, task: str) -> str:
+    """The script and the command that make what a section lacks."""
+    script = f"scripts/{SHORT[task]}_{entry.script}.sh"
+    preset = size.split(",")[0]
+    variable = f"PRESET={preset} " if preset in ("demo", "laptop") else ""
+    recipe = " --recipe robust" if "robust" in size else ""
+    flags = f" {entry.flags}" if entry.flags else ""
+    command = f"python main.py --preset {preset if variable else 'paper'} --task {task}{recipe}{flags}"
+    return f"{variable}sbatch {script}{recipe}, or {command}"

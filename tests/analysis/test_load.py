@@ -1,0 +1,236 @@
+"""Jobs' folders, put together or refused."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from analysis.jobs import sample
+from analysis.jobs.load import Unreadable, load
+from analysis.jobs.tables import BadTable
+from benchmarks.synthetic import write
+from runs.records import TABLES
+
+SMALL = "--preset demo --n_test 2 --n_steps_per_block 40"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return Path("results")
+
+
+def job(flags: str, more: str = "") -> Path:
+    return write(f"{SMALL} {flags} {more}".split())
+
+
+def test_a_tidy_table_of_all_jobs(here):
+    folders = [job("--seed 1"), job("--seed 2 --n_runs 2"), job("--pt_cond interleaved"), job("--task grid")]
+    sweep = load(here)
+    assert {j.folder for j in sweep.jobs} == set(folders)
+    assert sweep.groups() == [("demo", "category"), ("demo", "grid")]
+    rows = sweep.table("finetune_accuracy")
+    lines = sum(len((folder / "finetune_accuracy.csv").read_text().splitlines()) - 1 for folder in folders)
+    assert len(rows) == lines
+    blocked = rows[(rows.task == "category") & (rows.pt_curriculum == "blocked")]
+    assert sorted(blocked.seed.unique()) == [1, 2, 3]
+    first = load(here).select("demo", "grid")
+    assert set(sweep.table("finetune_accuracy", first).task) == {"grid"}
+    assert len(sweep.table("pretrain_accuracy", first)) == 31 * 3  # validations × subsets
+    assert sweep.table("llm_accuracy").empty
+
+
+def test_the_order_of_folders_changes_nothing(here, monkeypatch):
+    for seed in (3, 1, 2):
+        job(f"--seed {seed}")
+    before = load(here).table("finetune_accuracy")
+    listed = os.scandir
+
+    class Backwards:
+        def __init__(self, path):
+            self.entries = iter(sorted(listed(path), key=lambda entry: entry.name, reverse=True))
+
+        def __enter__(self):
+            return self.entries
+
+        def __exit__(self, *_):
+            pass
+
+        def __iter__(self):
+            return self.entries
+
+        def __next__(self):
+            return next(self.entries)
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(os, "scandir", Backwards)
+    assert load(here).table("finetune_accuracy").equals(before)
+
+
+def test_unfinished_jobs_are_listed_and_not_read(here):
+    done, half = job("--seed 1"), job("--seed 2")
+    (half / "summary.json").unlink()
+    (half / "progress.json").write_text(json.dumps({"phase": "finetuning", "step": 3, "n_steps": 9, "last_error": "no memory"}))
+    sweep = load(here)
+    assert [j.folder for j in sweep.jobs] == [done]
+    assert [(j.folder, j.progress) for j in sweep.unfinished] == [(half, "finetuning, step 3 of 9; failed: no memory")]
+    assert set(sweep.table("finetune_accuracy").seed) == {1}
+
+
+def test_a_seed_that_is_there_twice_is_an_error_that_names_both(here):
+    one, two = job("--seed 1 --n_runs 2"), job("--seed 2")
+    with pytest.raises(Unreadable) as error:
+        load(here)
+    assert "seed 2 of icl_iwl unrotated blocked is there twice" in str(error.value)
+    assert str(one) in str(error.value)
+    assert str(two) in str(error.value)
+
+
+def test_levels_of_a_trade_off_are_no_doubles(here):
+    base = job("--pt_cond interleaved")
+    for level in (0, 0.5):
+        job(f"--experiment tradeoff_mask --load_model_from {base} --ablation_level {level} --out_dir results/level_{level}")
+    sweep = load(here)
+    assert [j.training_level for j in sweep.select("demo", "category", "tradeoff_mask")] == [0.0, 0.5]
+    assert {j.metalearned_on for j in sweep.jobs} == {("unrotated", "interleaved")}
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("--seed 2 --pretrain_lr 0.5", "--pretrain_lr 0.003 and 0.5"),
+        ("--pt_rot_cond rotated --max_len 99", "--max_len 64 and 99"),
+        ("--seed 2 --experiment iwl_only --finetune_lr 1", "--finetune_lr 0.0003 and 1.0"),
+    ],
+)
+def test_jobs_that_differ_in_more_than_is_compared_are_refused(here, flags, said):
+    one, two = job("--seed 1"), job(flags, "--out_dir results/two")
+    with pytest.raises(Unreadable) as error:
+        load(here)
+    assert said in str(error.value)
+    assert str(one) in str(error.value)
+    assert str(two) in str(error.value)
+
+
+def test_another_task_or_model_than_the_presets_is_a_size_of_its_own(here):
+    one = [job("--seed 1"), job("--seed 1 --n_layers 3", "--out_dir results/other")]
+    sweep = load(here)
+    assert sweep.groups() == [("demo", "category"), ("demo, changed", "category")]
+    job("--seed 2 --n_layers 4", "--out_dir results/third")
+    with pytest.raises(Unreadable, match="--n_layers 3 and 4"):
+        load(here)
+    assert len(one) == 2
+
+
+def test_levels_from_different_bases_are_refused(here):
+    for condition in ("interleaved", "blocked"):
+        job(f"--pt_cond {condition}", f"--out_dir results/{condition}")
+    for level, base in ((0, "interleaved"), (0.5, "blocked")):
+        flags = f"--experiment tradeoff_mask --ablation_level {level} --load_model_from results/{base}"
+        job(flags, f"--out_dir results/level_{level}")
+    with pytest.raises(Unreadable, match="--load_model_from results/interleaved and results/blocked"):
+        load(here)
+
+
+def test_a_language_models_condition_that_is_there_twice(here):
+    job("--task grid --llm some/model --n_val 2")
+    job("--task grid --llm some/model --n_val 2 --pt_rot_cond rotated --pt_cond blocked")
+    with pytest.raises(Unreadable, match="some/model rotated blocked is there twice"):
+        load(here)
+
+
+def test_what_figures_compare_may_differ(here):
+    for flags in ("--seed 1", "--seed 2 --max_members 3", "--seed 3 --no_congruent_only", "--seed 4 --restarts 0",
+                  "--pt_rot_cond rotated --seed 1", "--experiment iwl_only", "--task grid"):  # fmt: skip
+        job(flags)
+    write(["--preset", "demo", "--task", "grid", "--llm", "some/model", "--n_val", "2", "--pt_cond", "blocked"])
+    write(["--preset", "demo", "--task", "grid", "--llm", "some/model", "--n_val", "2", "--pt_cond", "aligned"])
+    assert len(load(here).jobs) == 9
+
+
+def test_what_is_moved_aside_or_a_sample_is_passed_over(here):
+    folder = job("--seed 1")
+    for name in ("results/seeds_01.old", "results/sample/one", "results/.hidden"):
+        shutil.copytree(folder, name)
+    assert [j.folder for j in load(here).jobs] == [folder]
+    assert len(load(here / "sample").jobs) == 1
+
+
+def test_a_copy_to_hand_on_reads_the_same(here, capsys):
+    folder = job("--seed 1")
+    job("--task grid")
+    assert sample.main(["results", "results/sample"]) == 0
+    assert "MB in results/sample" in capsys.readouterr().out
+    copied = load(here / "sample")
+    ours = load(here)
+    for name in ("finetune_accuracy", "finetune_loss", "pretrain_accuracy"):
+        assert copied.table(name).equals(ours.table(name))
+    assert [j.command for j in copied.jobs] == [j.command for j in ours.jobs]
+    there = {path.name for path in (here / "sample" / folder.relative_to(here)).iterdir()}
+    assert there == {"config.json", "summary.json", *(f"{name}.csv.gz" for name in TABLES)}
+    before = {path: path.read_bytes() for path in (here / "sample").rglob("*.gz")}
+    assert sample.main(["results", "results/sample"]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert sample.main(["results/sample", "results/second"]) == 0
+    assert [(here / "second" / path.relative_to(here / "sample")).read_bytes() for path in before] == list(before.values())
+
+
+def test_a_config_that_is_not_of_a_job_is_named(here):
+    folder = job("--seed 1")
+    recorded = json.loads((folder / "config.json").read_text())
+
+    def flags(name, value):
+        return json.dumps({**recorded, "flags": {**recorded["flags"], name: value}})
+
+    for text in ("{", "[]", "{}", '{"flags": {"task": 3}}', flags("task", "other"), flags("n_blocks", "4"),
+                 flags("n_blocks", None), flags("n_test", True)):  # fmt: skip
+        (folder / "config.json").write_text(text)
+        with pytest.raises(Unreadable, match=r"config.json: is not the configuration of a job"):
+            load(here)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda lines: lines[: len(lines) // 2 + 1], "is not of the job's seeds; too many or missing: 1"),
+        (lambda lines: [*lines, *lines[1:]], "line 2: the episode that begins there has 54 lines instead of 27"),
+        (lambda lines: [*lines[:100], *lines[101:]], "has 26 lines instead of 27"),
+        (lambda lines: lines[:-27], "seed 1 has fewer episodes than seed 0"),
+        (lambda lines: lines[:1], "line 1: ends at step 0 of 160"),
+    ],
+)
+def test_a_table_of_a_finished_job_that_is_not_whole(here, change, said):
+    folder = job("--n_runs 2")
+    path = folder / "finetune_accuracy.csv"
+    path.write_text("".join(change(path.read_text().splitlines(keepends=True))))
+    with pytest.raises(BadTable) as error:
+        load(here).table("finetune_accuracy")
+    assert str(error.value).startswith(f"{path}, line ")
+    assert said in str(error.value)
+
+
+def test_a_table_without_its_end_is_named_with_its_line(here):
+    folder = job("--seed 1")
+    path = folder / "finetune_accuracy.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if ",160," not in line]
+    path.write_text("".join(kept))
+    with pytest.raises(BadTable) as error:
+        load(here).table("finetune_accuracy")
+    assert f"{path}, line {len(kept)}: ends at step 140 of 160" in str(error.value)
+
+
+def test_the_command_of_a_job_makes_the_same_job(here):
+    from flags.command_line import parse
+
+    base = job("--pt_cond interleaved --no_congruent_only --seed 4 --n_runs 2")
+    left_out = job("--task grid --p_flip_xy 0.5 --recipe robust --n_epochs 30 --unflipped_epochs 20 --seed 7")
+    for folder in (base, left_out, job(f"--experiment tradeoff_noise --load_model_from {base} --ablation_level 4")):
+        found = next(j for j in load(here).jobs if j.folder == folder)
+        again = parse(found.command.split()[2:]).defining_values()
+        recorded = json.loads((folder / "config.json").read_text())["flags"]
+        assert json.loads(json.dumps(again)) == recorded

@@ -1,0 +1,113 @@
+"""Trade-off experiments from a base to the picture."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from analysis.measures import tradeoff
+from tests.conftest import ROOT, run_main
+from tests.test_main import contents, wait_for
+
+SMALLER = "--preset demo --n_blocks 2 --n_steps_per_block 7 --finetune_test_every 5 --test_repeats 2 --threads 1"
+
+
+def flags_of(experiment, base, folder):
+    return [*SMALLER.split(), "--experiment", experiment, "--load_model_from", str(base), "--n_runs", "2", "--out_dir", str(folder)]
+
+
+@pytest.fixture(scope="module")
+def swept(finished_job, tmp_path_factory):
+    """The folder of a trade-off experiment at all of its levels: mask on the grid, noise on the category task."""
+    task, base, _ = finished_job
+    folder = tmp_path_factory.mktemp("sweep") / task
+    done = run_main(*flags_of({"grid": "tradeoff_mask", "category": "tradeoff_noise"}[task], base, folder))
+    assert done.returncode == 0, done.stderr
+    return task, base, folder, done.stdout
+
+
+def jobs_of(task, folder):
+    seeds = next((folder / "level_0").iterdir()).name
+    levels = {"grid": ("0", "0.25", "0.5", "0.75", "1"), "category": ("0", "2", "4", "6", "8")}[task]
+    return [folder / f"level_{level}" / seeds for level in levels]
+
+
+def test_a_job_for_every_level_and_the_picture(swept):
+    task, _, folder, printed = swept
+    assert all((job / "summary.json").exists() for job in jobs_of(task, folder))
+    assert (folder / "tradeoff.png").stat().st_size > 10_000
+    assert printed.count("Few-shot:") == 5
+    assert "generalisation: few-shot accuracy on novel items, by test level" in printed
+
+
+def test_the_measures_counted_again(swept):
+    task, _, folder, _ = swept
+    jobs = jobs_of(task, folder)
+    found = tradeoff.read(jobs)
+    highest = {"grid": 1.0, "category": 8.0}[task]
+    for job, level in zip(jobs, [highest * i / 4 for i in range(5)], strict=True):
+        rows = pd.read_csv(job / "finetune_accuracy.csv")
+        assert set(rows.test_level) == {highest * i / 4 for i in range(5)}
+        assert set(rows.seed) == {0, 1}
+        rows = rows[(rows.step_curriculum == "interleaved") & (rows.context_curriculum == "interleaved")]
+        last = rows[(rows.step == 14) & (rows.test_level == highest)]
+        accuracy = last.n_correct / last.n_queries
+        groups = [accuracy[last.subset == f"study_{group}"].mean() for group in "AB"]
+        here = found.retention[found.retention.training_level == level]
+        assert len(here) == 4  # two seeds, two episodes
+        assert here.value.mean() == pytest.approx(sum(groups) / 2)
+        first = rows[(rows.step == 0) & (rows.subset == "novel") & (rows.test_level == level)]
+        generalisation = found.generalisation[found.generalisation.test_level == level]
+        assert generalisation.value.mean() == pytest.approx(first.n_correct.sum() / first.n_queries.sum())
+        learned = rows[(rows.test_level == level) & (rows.step == 10) & (rows.subset == "study_B")]
+        curve = found.learning[(found.learning.training_level == level) & (found.learning.step == 10)]
+        other = rows[(rows.test_level == level) & (rows.step == 10) & (rows.subset == "study_A")]
+        means = [(part.n_correct / part.n_queries).mean() for part in (learned, other)]
+        assert curve.value.mean() == pytest.approx(sum(means) / 2)
+        losses = pd.read_csv(job / "finetune_loss.csv").query("step_curriculum == 'interleaved' and step == 10")
+        errors = found.errors[(found.errors.training_level == level) & (found.errors.step == 10)]
+        assert errors.value.mean() == pytest.approx(losses.loss.mean())
+
+
+def test_the_same_command_again_prints_the_same_at_once(swept):
+    task, base, folder, printed = swept
+    before = {job: contents(job) for job in jobs_of(task, folder)}
+    again = run_main(*flags_of({"grid": "tradeoff_mask", "category": "tradeoff_noise"}[task], base, folder))
+    assert (again.returncode, again.stdout) == (0, printed)
+    assert {job: contents(job) for job in jobs_of(task, folder)} == before
+
+
+def test_a_kill_in_an_ablated_job_leaves_the_same_bytes(swept, tmp_path):
+    task, base, folder, _ = swept
+    experiment, level = {"grid": ("tradeoff_mask", "0.5"), "category": ("tradeoff_noise", "4")}[task]
+    undisturbed = next(job for job in jobs_of(task, folder) if job.parent.name == f"level_{level}")
+    flags = [*flags_of(experiment, base, tmp_path / "job"), "--ablation_level", level]
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "main.py"), *flags, "--checkpoint_every", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    size = (undisturbed / "finetune_accuracy.csv").stat().st_size
+    wait_for(process, tmp_path / "job" / "finetune_accuracy.csv", 0.6 * size)
+    assert process.poll() is None, "the job was done before it was killed"
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert run_main(*flags).returncode == 0
+    assert contents(tmp_path / "job") == contents(undisturbed)
+
+
+def test_rank_correlation_by_hand():
+    level = pd.Series([0.0, 1.0, 2.0, 3.0])
+    ranks = pd.Series([0.9, 0.5, 0.6, 0.1])  # 4, 2, 3, 1: they differ from 1 to 4 by 3, 0, 0, 3
+    assert tradeoff.spearman(level, ranks) == pytest.approx(1 - 6 * 18 / (4 * 15))
+    assert tradeoff.spearman(level, pd.Series([0.5] * 4)) == 0
+
+
+def test_intervals_over_seeds_or_episodes():
+    frame = pd.DataFrame({"level": 0, "seed": [0, 0, 1, 1], "episode": [0, 1, 0, 1], "value": [0.0, 0.2, 0.6, 0.8]})
+    over_seeds = tradeoff.mean_and_interval(frame, ["level"]).iloc[0]
+    assert over_seeds["mean"] == pytest.approx(0.4)
+    assert over_seeds["half"] == pytest.approx(1.96 * 0.3)  # means .1 and .7: standard deviation .3·√2, of two
+    over_episodes = tradeoff.mean_and_interval(frame[frame.seed == 0], ["level"]).iloc[0]
+    assert over_episodes["half"] == pytest.approx(1.96 * 0.1)
