@@ -1,0 +1,32 @@
+"""Jobs that an earlier program began: they are resumed, finished and read."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from analysis.jobs.load import load
+from tests.conftest import run_main
+
+OLD = Path(__file__).parent / "old_jobs"
+FLAGS = (
+    "--task category --n_layers 1 --n_heads 2 --d_model 8 --d_ff 8 --n_task_dims 6 --n_symbols 4 --n_in_context 8 --max_len 64 "
+    "--n_train 24 --n_val 4 --n_test 2 --n_epochs 3 --pretrain_lr 0.01 --recipe robust --queries_per_episode 4 --pretrain_bs 40 "
+    "--test_every 7 --print_every 5 --n_blocks 2 --n_steps_per_block 13 --finetune_bs 3 --finetune_test_every 5 --restarts 0 "
+    "--threads 1"
+).split()
+
+
+@pytest.mark.parametrize("phase", ["metalearning", "finetuning"])
+def test_a_job_of_an_earlier_program_is_resumed_and_read(phase, tmp_path):
+    job = tmp_path / "results" / "job"
+    shutil.copytree(OLD / phase, job)
+    written = {path.name: path.read_text().splitlines() for path in job.glob("*.csv")}
+    done = run_main(*FLAGS, "--out_dir", str(job))
+    assert done.returncode == 0, done.stderr
+    assert "After training" in done.stdout
+    for name, lines in written.items():
+        assert (job / name).read_text().splitlines()[: len(lines)] == lines, name
+    rows = load(tmp_path / "results").table("finetune_accuracy")  # refuses tables that lack rows
+    assert sorted(set(rows.step)) == [0, 5, 10, 13, 15, 20, 25, 26]
+    assert len(rows) == 8 * 3 * 16  # steps, subsets, members (2 rotations × 2 contexts × 2 step curricula × 2 episodes)
