@@ -14,7 +14,7 @@ FLAGS = (
     "--n_train 24 --n_val 4 --n_test 2 --n_epochs 3 --pretrain_lr 0.01 --recipe robust --queries_per_episode 4 --pretrain_bs 40 "
     "--test_every 7 --print_every 5 --n_blocks 2 --n_steps_per_block 13 --finetune_bs 3 --finetune_test_every 5 --restarts 0 "
     "--threads 1"
-).split()
+)
 
 
 @pytest.mark.parametrize("phase", ["metalearning", "finetuning"])
@@ -22,7 +22,7 @@ def test_a_job_of_an_earlier_program_is_resumed_and_read(phase, tmp_path):
     job = tmp_path / "results" / "job"
     shutil.copytree(OLD / phase, job)
     written = {path.name: path.read_text().splitlines() for path in job.glob("*.csv")}
-    done = run_main(*FLAGS, "--out_dir", str(job))
+    done = run_main(*FLAGS.split(), "--out_dir", str(job))
     assert done.returncode == 0, done.stderr
     assert "After training" in done.stdout
     for name, lines in written.items():
