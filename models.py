@@ -19,7 +19,7 @@ from engine.streams import stream
 from flags.base import NoBase, find_base
 from flags.config import BadInput
 from prompts import PAD
-from runs.checkpoint import write_atomically
+from runs.files import write_atomically
 
 if TYPE_CHECKING:
     from data import Encoder

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import warnings
 from pathlib import Path
 
@@ -12,30 +11,13 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from runs.files import write_atomically
+
 State = dict[str, object]
 
 
 class Damaged(Exception):
     """What was saved cannot be gone on from."""
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that whoever looks, at any moment and after any crash, sees the old content or the new one."""
-    temporary = path.with_name(f".{path.name}.new")
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def write_json(path: Path, content: object) -> None:
-    write_atomically(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def write_weights(path: Path, weights: dict[str, Tensor]) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from runs import lock
+from runs.lock import Lock, check_none_below
 
 
 class FolderTaken(Exception):
@@ -40,23 +43,48 @@ def is_finished(folder: Path, flags: dict, overwrite: bool = False, defaults: di
     return (folder / "summary.json").exists()
 
 
-def claim(folder: Path, overwrite: bool = False, resume: bool = True) -> list[Path]:
-    """Make a folder to write to, after `is_finished` had no objection.
+def claim(
+    folder: Path, overwrite: bool = False, resume: bool = True, should_stop: Callable[[], bool] = lambda: False
+) -> tuple[Lock, list[Path]]:
+    """Make a folder to write to, and hold it, after `is_finished` had no objection.
 
-    An unfinished job in it is gone on with, or moved aside without `resume`; with `overwrite` whatever is there is
-    moved aside, to NAME.old. Returns the folders that were made for it, the lowest first. Raises OSError if it cannot be
-    made or written to.
+    An unfinished job in the folder is resumed, or moved aside without `resume`; with `overwrite` whatever is in the folder is
+    moved aside, to NAME.old. All of that is done while the folder is held. Returns the hold, and the folders that were made, the
+    lowest first. Raises OSError if the folder cannot be made or written to, Held if a job holds it, or one below it that
+    would be moved aside, StoppedWaiting as `Lock` does.
     """
-    if folder.exists() and _content(folder) and (overwrite or not resume):
-        number = 1
-        while (name := folder.with_name(f"{folder.name}.old{number if number > 1 else ''}")).exists():
-            number += 1
-        folder.rename(name)
+    made = _make(folder)
+    lock = Lock(folder, should_stop)
+    try:
+        if not ((overwrite or not resume) and _content(folder, everything=True)):
+            return lock, made
+        check_none_below(folder)
+        aside = _move_aside(folder)
+    except BaseException:
+        lock.release()
+        raise
+    lock.release(aside)
+    made = _make(folder)
+    return Lock(folder, should_stop), made
+
+
+def _make(folder: Path) -> list[Path]:
+    """Make a folder with its parents; returns those that did not exist, the lowest first."""
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"{folder} may not be written to")
     return made
+
+
+def _move_aside(folder: Path) -> Path:
+    """Rename a folder to the first of NAME.old, NAME.old2, … that nothing has; returns the new name."""
+    for number in itertools.count(1):
+        aside = folder.with_name(f"{folder.name}.old{number if number > 1 else ''}")
+        if not os.path.lexists(aside):
+            folder.rename(aside)
+            break
+    return aside
 
 
 def recorded_config(folder: Path) -> dict:
@@ -75,6 +103,14 @@ def recorded_config(folder: Path) -> dict:
     return recorded
 
 
-def _content(folder: Path) -> list[str]:
-    """What a folder holds, beside what a job leaves that was killed while it began."""
-    return [name for name in os.listdir(folder) if name not in ("checkpoints", lock.NAME) and not name.endswith(".new")]
+def _content(folder: Path, everything: bool = False) -> list[str]:
+    """Return what a folder holds, beside the lock. What a job leaves that was killed while it began does not count either, unless
+    `everything` does."""
+    found = [name for name in os.listdir(folder) if name != lock.NAME]
+    if everything:
+        return found
+    return [name for name in found if not name.endswith(".new") and not (name == "checkpoints" and _is_empty(folder / name))]
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(not name.endswith(".new") for name in os.listdir(folder))

@@ -1,4 +1,11 @@
-"""Who holds a job's folder: one job at a time writes to it."""
+"""Who holds a job's folder: one job at a time writes to it.
+
+A job locks the file lock.json in its folder (flock) for its whole life. The kernel frees that lock when the process ends, however
+it ends, in any container; a stopped process keeps it. The file also names the holder, and counts up while the holder lives.
+
+The count decides where the kernel's lock says nothing: on a file system without locks, and for a holder on another machine, whose
+locks the file system may not carry. There a job watches the count before it takes over. Clocks of two machines are never compared.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +14,22 @@ import fcntl
 import json
 import os
 import socket
+import sys
 import threading
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from runs.files import is_unsupported, warn_once
 
 NAME = "lock.json"
 BEAT_SECONDS = 10.0
-STALE_SECONDS = 180.0  # a holder that gave no sign for so long is dead, on whatever host it was
+STALE_SECONDS = 180.0  # a holder whose count stood still for so long, while another job watched it, is dead
+PATIENCE_SECONDS = 1.0  # `look` locks for an instant; nobody who begins then should be refused
+
+Holder = dict[str, Any]
 
 
 class Held(Exception):
@@ -22,128 +37,257 @@ class Held(Exception):
 
 
 class LostLock(Exception):
-    """Another job took the folder over, as this one gave no sign of life for too long."""
+    """This job does not hold its folder any more: the folder is gone, or another job took it over."""
+
+
+class StoppedWaiting(Exception):
+    """A signal came while the job waited for a sign of life of another one."""
 
 
 class Lock:
-    """A hold on a folder, with a heartbeat, until it is released.
+    """A hold on a folder that exists, until it is released or the process ends.
 
-    It is taken over from a holder that is dead on this host, that gave no sign of life for STALE_SECONDS, or that was
-    an earlier start of this SLURM job. Raises Held otherwise.
+    should_stop: asked while the job waits whether it still should. Raises Held if another job holds the folder, StoppedWaiting,
+    or OSError if the folder may not be written to.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, should_stop: Callable[[], bool] = lambda: False):
         self._path = folder / NAME
         self._me = _this_process()
-        with _exclusive(folder):
-            check_free(folder)
-            self._path.write_text(json.dumps(self._me) + "\n")
+        self._descriptor = _take(self._path, self._me, should_stop)
         self._released = threading.Event()
-        threading.Thread(target=self._beat, name="lock heartbeat", daemon=True).start()
+        self._thread = threading.Thread(target=self._beat, name="lock heartbeat", daemon=True)
+        self._thread.start()
 
     def _beat(self) -> None:
         while not self._released.wait(BEAT_SECONDS):
+            self._me["beats"] += 1
             with contextlib.suppress(OSError):  # the job itself will notice what is wrong with its folder
-                os.utime(self._path)
+                os.pwrite(self._descriptor, _count(self._me), 0)
+                os.fsync(self._descriptor)
 
     def check(self) -> None:
-        """Raise LostLock if this is not the holder any more."""
+        """Raise LostLock if this is not the holder any more. Call it before anything is written into the folder."""
         holder = _holder(self._path)
         if holder is None:
-            raise LostLock(f"{self._path.parent} is gone, or its lock is")
-        if holder != self._me:
+            raise LostLock(f"{self._path.parent} is gone, or its {NAME} is")
+        if holder.get("token") != self._me["token"]:
             raise LostLock(f"{self._path.parent} was taken over by {describe(holder)}")
 
-    def release(self) -> None:
+    def release(self, moved_to: Path | None = None) -> None:
+        """Let go of the folder, which may have been renamed. A folder that another job took over is left alone."""
+        if self._released.is_set():
+            return
         self._released.set()
+        self._thread.join()
+        path = moved_to / NAME if moved_to else self._path
         with contextlib.suppress(OSError):
-            if _holder(self._path) == self._me:
-                self._path.unlink()
+            if _token(path) == self._me["token"]:
+                path.unlink()
+        os.close(self._descriptor)
+
+
+def look(folder: Path) -> tuple[str, Holder | None]:
+    """Return who holds a folder, without waiting and without changing anything.
+
+    The first word is "held"; "free"; or "unknown": only watching its count could tell whether the holder lives. The second is what
+    the holder said of itself, if that can be read.
+    """
+    path = folder / NAME
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return "free", None
+    except OSError:
+        return "unknown", None
+    try:
+        locks = _lock(descriptor, fcntl.LOCK_SH)
+        holder = _parsed(os.pread(descriptor, 1 << 16, 0))
+    except Held:
+        return "held", _holder(path)
+    finally:
+        os.close(descriptor)
+    return ("free" if locks and _is_gone(holder) else "unknown"), holder
 
 
 def check_free(folder: Path) -> None:
-    """Raise Held if another job that may be alive holds the folder. Changes nothing."""
-    path = folder / NAME
-    holder = _holder(path)
-    if holder is None or _may_be_taken(holder, path):
-        return
-    raise Held(f"{folder} is held by another job: {describe(holder)}")
+    """Raise Held if another job certainly holds the folder. Changes nothing."""
+    state, holder = look(folder)
+    if state == "held":
+        raise Held(_refusal(folder, holder))
 
 
-def is_held(folder: Path) -> bool:
-    """Whether a job that may be alive holds the folder."""
-    path = folder / NAME
-    holder = _holder(path)
-    return holder is not None and not _is_dead(holder, path)
+def check_none_below(folder: Path) -> None:
+    """Raise Held if a job holds a folder somewhere below this one, or may hold it. Changes nothing."""
+    for path in sorted(folder.rglob(NAME)):
+        if path.parent != folder:
+            state, holder = look(path.parent)
+            if state == "held":
+                raise Held(_refusal(path.parent, holder))
+            if state == "unknown":
+                raise Held(f"{path.parent} may be held by {describe(holder)}; if that job is dead, remove {path}")
 
 
-def describe(holder: dict) -> str:
+def describe(holder: Holder | None) -> str:
+    """Return a holder in words."""
+    if not holder:
+        return "a job that has not said who it is"
     job = f", SLURM job {holder['slurm_job']}" if holder.get("slurm_job") else ""
     return f"process {holder.get('pid')} on {holder.get('host')}{job}"
 
 
-def _may_be_taken(holder: dict, path: Path) -> bool:
+def _refusal(folder: Path, holder: Holder | None) -> str:
+    return f"{folder} is held by another job: {describe(holder)}"
+
+
+def _take(path: Path, me: Holder, should_stop: Callable[[], bool]) -> int:
+    """Lock the file and write into it who holds it; returns its descriptor, which has to stay open."""
+    while True:
+        descriptor, is_new = _open(path)
+        try:
+            locks = _lock(descriptor, fcntl.LOCK_EX, PATIENCE_SECONDS)
+            if not locks:
+                warn_once("locks", f"the file system of {path.parent} has no locks: jobs watch each other's {NAME} instead")
+            holder = _parsed(os.pread(descriptor, 1 << 16, 0))
+            if not is_new and not (locks and _is_gone(holder)):
+                _watch(path, holder, should_stop)
+                if not locks:  # the file may still be another's: a new one takes its place
+                    new = _replace(path)
+                    os.close(descriptor)
+                    descriptor = new
+            _write(descriptor, {**me, "locks": locks})
+            if _token(path) == me["token"]:  # else the file was moved away, or removed, meanwhile
+                return descriptor
+        except Held:
+            os.close(descriptor)
+            raise Held(_refusal(path.parent, _holder(path))) from None
+        except BaseException:
+            if is_new:  # nothing, or less than a word, could be written
+                path.unlink(missing_ok=True)
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _open(path: Path) -> tuple[int, bool]:
+    """Open the lock file; the second value tells whether it was made for that."""
+    while True:
+        with contextlib.suppress(FileExistsError):
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), True
+        with contextlib.suppress(FileNotFoundError):
+            return os.open(path, os.O_RDWR), False
+
+
+def _replace(path: Path) -> int:
+    """Put a new, empty file at the lock's place; returns its descriptor."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.new")
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    os.replace(temporary, path)
+    return descriptor
+
+
+def _lock(descriptor: int, kind: int, patience: float = 0.0) -> bool:
+    """Lock an open file; False if the file system has no locks. Raises Held if another process has the lock."""
+    limit = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= limit:
+                raise Held from None
+            time.sleep(0.05)
+        except OSError as error:
+            if not is_unsupported(error):
+                raise
+            return False
+
+
+def _is_gone(holder: Holder | None) -> bool:
+    """Return True if a holder whose lock is free must have ended: it locked the file under the kernel that runs here, or it was an
+    earlier start of this SLURM job."""
+    if holder is None:
+        return True
     me = _this_process()
-    restarted = holder.get("slurm_job") == me["slurm_job"] and holder.get("slurm_restart") != me["slurm_restart"]
-    return (me["slurm_job"] is not None and restarted) or _is_dead(holder, path)
+    same_job = me["slurm_job"] is not None and holder.get("slurm_job") == me["slurm_job"]
+    if same_job and holder.get("slurm_restart") != me["slurm_restart"]:
+        return True
+    return bool(holder.get("locks")) and holder.get("boot") == me["boot"]
 
 
-def _is_dead(holder: dict, path: Path) -> bool:
+def _watch(path: Path, holder: Holder | None, should_stop: Callable[[], bool]) -> None:
+    """Wait until the holder's count stood still for STALE_SECONDS. Raises Held at its first sign of life."""
+    print(
+        f"main.py: {path.parent} may be held by {describe(holder)}: waiting for a sign of life, {STALE_SECONDS:g} seconds at most",
+        file=sys.stderr,
+        flush=True,
+    )
+    first, limit = _fingerprint(path), time.monotonic() + STALE_SECONDS
+    while time.monotonic() < limit:
+        if should_stop():
+            raise StoppedWaiting
+        if _fingerprint(path) != first:
+            raise Held
+        time.sleep(min(1.0, STALE_SECONDS / 10))
+
+
+def _fingerprint(path: Path) -> tuple[bytes, int]:
+    """Return what a sign of life changes: the content, and the file's own time, as earlier programs only touched the file."""
     try:
-        silent = time.time() - path.stat().st_mtime
+        with open(path, "rb") as file:
+            return file.read(), os.fstat(file.fileno()).st_mtime_ns
     except FileNotFoundError:
-        return True
-    if silent > STALE_SECONDS:
-        return True
-    return holder.get("host") == socket.gethostname() and holder.get("started") != _start_of(holder.get("pid"))
+        return b"", 0
 
 
-def _this_process() -> dict:
-    pid = os.getpid()
+def _this_process() -> Holder:
     return {
+        "beats": 0,
+        "token": uuid.uuid4().hex,
         "host": socket.gethostname(),
-        "pid": pid,
-        "started": _start_of(pid),
+        "boot": _boot(),
+        "pid": os.getpid(),
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
         "slurm_restart": os.environ.get("SLURM_RESTART_COUNT", "0"),
     }
 
 
-def _start_of(pid: object) -> str | None:
-    """When a process of this host started, so that another one with its number is not taken for it; None if it is gone.
-    Where there is no /proc, only whether it is there."""
-    if not isinstance(pid, int) or pid <= 0:
-        return None
-    if not Path("/proc/self/stat").exists():
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return None
-        except PermissionError:
-            pass
-        return "running"
+def _boot() -> str:
+    """Return what names this machine since it was started, in every container alike."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return socket.gethostname()
+
+
+def _count(holder: Holder) -> bytes:
+    """Return the first bytes of the file. They have one length, so that they can be written over."""
+    return b'{"beats": %12d,' % holder["beats"]
+
+
+def _write(descriptor: int, holder: Holder) -> None:
+    rest = json.dumps({name: value for name, value in holder.items() if name != "beats"})
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, _count(holder) + b" " + rest[1:].encode() + b"\n", 0)
+    with contextlib.suppress(OSError):
+        os.fsync(descriptor)
+
+
+def _holder(path: Path) -> Holder | None:
+    """Return what the lock says; None if there is none, or none that can be read."""
+    try:
+        return _parsed(path.read_bytes())
     except OSError:
         return None
-    return None if fields[0] in "ZX" else fields[19]  # a zombie is dead
 
 
-def _holder(path: Path) -> dict | None:
-    """What the lock says; None if there is none, or none that can be read."""
+def _token(path: Path) -> str | None:
+    return (_holder(path) or {}).get("token")
+
+
+def _parsed(content: bytes) -> Holder | None:
     try:
-        holder = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
+        holder = json.loads(content)
+    except ValueError:
         return None
     return holder if isinstance(holder, dict) else None
-
-
-@contextlib.contextmanager
-def _exclusive(folder: Path) -> Iterator[None]:
-    """One process at a time looks at the lock and takes it."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from runs import checkpoint
+from runs import checkpoint, files
 from runs.interrupt import Interrupted, Progress, StopFlag
-from runs.lock import Lock
+from runs.lock import Lock, LostLock
 from runs.tracking import Tracker
 
 _EPISODE = ("seed", "init", "rotation", "context_curriculum", "step_curriculum", "episode", "block", "trained_group", "step")
@@ -54,7 +54,7 @@ class Job:
         self.folder, self.checkpoints, self._lock = folder, folder / "checkpoints", lock
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         if not (folder / "config.json").exists():
-            checkpoint.write_json(folder / "config.json", {"flags": flags, "execution": execution, "environment": environment})
+            files.write_json(folder / "config.json", {"flags": flags, "execution": execution, "environment": environment})
         self.tensors: dict[str, Tensor] = {}
         self.state: checkpoint.State = {}
         self._generation = 0
@@ -79,22 +79,28 @@ class Job:
         file.truncate(length)
         if length == 0:
             file.write(",".join(self._tables[table]) + "\n")
+            file.flush()  # nothing waits in memory: a job that lost its folder writes nothing more, not even as it ends
         return file
 
     def write(self, table: str, rows: Iterable[tuple]) -> None:
-        """Append rows, in the order of the table's columns; they can be read at once."""
+        """Append rows, in the order of the table's columns; they can be read at once. Like all that writes into the folder, it
+        raises LostLock if the folder is another job's by now."""
+        self._check_lock()
         csv.writer(self._files[table], lineterminator="\n").writerows(rows)
         self._files[table].flush()
 
     def write_weights(self, name: str, weights: dict[str, Tensor]) -> None:
+        self._check_lock()
         checkpoint.write_weights(self.checkpoints / name, weights)
 
     def write_json(self, name: str, content: object) -> None:
-        checkpoint.write_json(self.folder / name, content)
+        self._check_lock()
+        files.write_json(self.folder / name, content)
 
     def write_text(self, name: str, text: str) -> None:
+        self._check_lock()
         (self.folder / name).parent.mkdir(exist_ok=True)
-        checkpoint.write_atomically(self.folder / name, text.encode())
+        files.write_atomically(self.folder / name, text.encode())
 
     def start(self, phase: str, total: int, done: int) -> None:
         """A phase of `total` steps begins, or goes on after `done` of them."""
@@ -123,11 +129,7 @@ class Job:
         """Save all that is needed to go on from here. Raises Interrupted if a signal asked to stop, LostLock if the folder
         is another job's by now."""
         self._check_lock()
-        lengths = {}
-        for table, file in self._files.items():
-            file.flush()
-            os.fsync(file.fileno())
-            lengths[table] = os.fstat(file.fileno()).st_size
+        lengths = self._flush_tables()
         self._generation += 1
         checkpoint.save(self.checkpoints, self._generation, tensors, {**state, "csv_bytes": lengths})
         self._last_save = time.monotonic()
@@ -135,13 +137,24 @@ class Job:
             self._report()
             raise Interrupted(self._stop.signal.name)
 
+    def _flush_tables(self) -> dict[str, int]:
+        """Bring the tables to the disk; returns the bytes that each has."""
+        lengths = {}
+        for table, file in self._files.items():
+            file.flush()
+            files.flush(file.fileno(), self.folder / f"{table}.csv")
+            lengths[table] = os.fstat(file.fileno()).st_size
+        return lengths
+
     def _check_lock(self) -> None:
         if self._lock:
             self._lock.check()
 
     def finish(self, summary: dict) -> None:
-        """The job is done: from now on it is only read."""
+        """Mark the job as done: from now on it is only read. The saved state goes last, when all that it could make again is on the
+        disk."""
         self._check_lock()
+        self._flush_tables()
         self.close()
         self._report()
         self.write_json("summary.json", summary)
@@ -153,7 +166,7 @@ class Job:
             self._progress.close()
         if self.tracker:
             self.tracker.close()
-        with contextlib.suppress(OSError) if error else contextlib.nullcontext():
+        with contextlib.suppress(OSError, LostLock) if error else contextlib.nullcontext():
             for file in self._files.values():
                 file.close()
             if error is not None:

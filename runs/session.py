@@ -13,7 +13,7 @@ from flags.config import BadInput, Config
 from runs import tracking
 from runs.folder import FolderTaken, claim, is_finished
 from runs.interrupt import Interrupted, StopFlag
-from runs.lock import Lock, LostLock, check_free
+from runs.lock import Lock, LostLock, StoppedWaiting, check_free, check_none_below
 from runs.machine import environment, note_other_environment
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ def check_folder(config: Config) -> bool:
         finished = holds_finished(config, config.overwrite)
         if not finished and not config.dry_run:
             check_free(Path(config.out_dir))
+            if config.overwrite or not config.resume:
+                check_none_below(Path(config.out_dir))
     begins = config.overwrite or not config.resume or not Path(config.out_dir).exists()
     for path in config.published_paths:
         if path.exists() and begins and not finished:
@@ -58,19 +60,28 @@ def bad_folder(config: Config):
         raise BadInput("out_dir", config.out_dir, f"cannot be written to ({error.strerror or error})") from None
 
 
-def begin_folder(config: Config, prepare: Callable[[], None]) -> Lock:
-    """Make and hold the job's folder, and `prepare`; if that is BadInput, no folder is left."""
+def begin_folder(config: Config, prepare: Callable[[], None], stop: StopFlag) -> Lock | None:
+    """Make and hold the job's folder, and `prepare`; if that is BadInput, no folder is left.
+
+    Returns the hold, or None if another process finished this job since the first look.
+    """
+    folder = Path(config.out_dir)
     with bad_folder(config):
-        made = claim(Path(config.out_dir), config.overwrite, config.resume)
-        lock = Lock(Path(config.out_dir))
+        lock, made = claim(folder, config.overwrite, config.resume, lambda: stop.signal is not None)
     try:
-        prepare()
-    except BadInput:
+        with bad_folder(config):
+            finished = holds_finished(config)
+        if not finished:
+            prepare()
+            return lock
         lock.release()
-        for path in made:  # they are empty
-            path.rmdir()
+        return None
+    except BaseException:
+        lock.release()
+        for path in made:
+            with contextlib.suppress(OSError):  # not empty: what it holds is not ours
+                path.rmdir()
         raise
-    return lock
 
 
 def in_folder(
@@ -91,14 +102,17 @@ def in_folder(
 
     folder, lock, job = Path(config.out_dir), None, None
     try:
-        lock = begin_folder(config, prepare)
-        if holds_finished(config):  # by a job that held the folder until now
+        lock = begin_folder(config, prepare, stop)
+        if lock is None:
             return DONE
         note_other_environment(folder, environment(device))
         flags = config.defining_values()
         job = Job(folder, flags, config.execution_values(), environment(device), config.checkpoint_every, stop, lock, tables)
         job.tracker = tracking.Tracker(config.log_with, folder, flags) if config.log_with else None
         work(job)
+    except StoppedWaiting:
+        print(f"main.py: {stop.signal.name}: stopped before {folder} was free; nothing was begun", file=sys.stderr)
+        return REQUEUE
     except Interrupted as signal:
         job.close()
         print(f"main.py: {signal}: saved in {folder}; the same command goes on from there", file=sys.stderr)

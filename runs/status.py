@@ -3,8 +3,9 @@
 python -m runs.status [NAME ...]
 
 NAME: scripts to look at (all). The scripts' own variables say which sweep is meant: PRESET, SEEDS, SEEDS_PER_JOB, BASE.
-States: done; running (step of steps, time left); stopped (killed or waiting in a queue; the same job goes on); failed (its last
-error); missing (not begun).
+States: done; running (step of steps, time left, age of the last heartbeat); unknown (held from another machine, or without locks:
+the heartbeat's age tells whether it runs); stopped (killed or waiting in a queue; the same job goes on); failed (its last error);
+missing (not begun).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
@@ -66,9 +68,12 @@ def state_of(flags: list[str]) -> tuple[str, str]:
     where = f"{shown}: {progress.get('phase', 'beginning')}"
     if progress.get("n_steps"):
         where += f", step {progress['step']} of {progress['n_steps']}"
-    if lock.is_held(folder):
-        left = progress.get("seconds_left")
-        return "running", where + (f", {timedelta(seconds=left)} left" if left else "")
+    held, holder = lock.look(folder)
+    if held != "free":
+        left, heartbeat = progress.get("seconds_left"), progress.get("heartbeat")
+        where += f", {timedelta(seconds=left)} left" if left else ""
+        where += f", last heartbeat {timedelta(seconds=max(0, round(time.time() - heartbeat)))} ago" if heartbeat else ""
+        return ("running", where) if held == "held" else ("unknown", f"{where}; {lock.describe(holder)} may run it")
     if progress.get("last_error"):
         return "failed", f"{where}: {progress['last_error']}"
     return ("stopped", where) if progress else ("missing", shown)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from runs import checkpoint
+from runs import checkpoint, files
 from runs.folder import FolderTaken, claim, is_finished
 from runs.interrupt import Progress
 from runs.records import Job
@@ -15,8 +15,10 @@ FLAGS = {"seed": 1, "task": "grid"}
 
 
 def job(folder, flags=FLAGS, overwrite=False, resume=True) -> Job:
+    """A job that begins in its folder, which is let go of at once: these tests are of one process."""
     assert not is_finished(folder, flags, overwrite)
-    claim(folder, overwrite, resume)
+    hold, _ = claim(folder, overwrite, resume)
+    hold.release()
     return Job(folder, flags, {}, {}, save_minutes=10.0)
 
 
@@ -55,14 +57,14 @@ def test_nothing_but_damaged_states_is_an_error(tmp_path):
 
 def test_writing_fails_without_touching_what_is_there(tmp_path, monkeypatch):
     path = tmp_path / "file"
-    checkpoint.write_atomically(path, b"old")
+    files.write_atomically(path, b"old")
 
     def full(_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        checkpoint.write_atomically(path, b"new")
+        files.write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
 
 
