@@ -110,7 +110,7 @@ def run(row: str, seed: int) -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     subprocess.run([sys.executable, *command(row, seed)], cwd=ROOT, check=True)
     cpu = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
-    (RESULTS / row / f"seed_{seed}" / "cpu_seconds").write_text(f"{cpu:.0f}\n")
+    (RESULTS / row / f"seed_{seed}" / "cpu_seconds").write_text(f"{cpu:.0f}\n", encoding="utf-8")
 
 
 def runs_of(row: str) -> list[Path]:
@@ -145,7 +145,7 @@ def measure(row: str, folder: Path) -> dict:
         "at": int(step[accuracy.argmax()]),
         "updates": int(step.max()),
         "queries_per_update": flags["pretrain_bs"],
-        "cpu_seconds": int(cpu.read_text()) if cpu.exists() else None,
+        "cpu_seconds": int(cpu.read_text(encoding="utf-8")) if cpu.exists() else None,
     }
 
 
@@ -233,8 +233,10 @@ def write() -> None:
     table.to_csv(TABLE, index=False)
     draw(PAGE.with_suffix(".png"))
     begin, end = "<!-- table -->", "<!-- end of table -->"
-    text = PAGE.read_text()
-    PAGE.write_text(re.sub(f"{begin}.*{end}", lambda _: f"{begin}\n{markdown(table)}\n{end}", text, flags=re.DOTALL))
+    text = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(
+        re.sub(f"{begin}.*{end}", lambda _: f"{begin}\n{markdown(table)}\n{end}", text, flags=re.DOTALL), encoding="utf-8"
+    )
 
 
 def main() -> None:

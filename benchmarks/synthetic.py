@@ -26,13 +26,13 @@ def write(flags: list[str]) -> Path:
     folder = Path(config.out_dir)
     (folder / "checkpoints").mkdir(parents=True)
     recorded = {"flags": config.defining_values(), "execution": config.execution_values(), "environment": {"synthetic": True}}
-    (folder / "config.json").write_text(json.dumps(recorded))
+    (folder / "config.json").write_text(json.dumps(recorded), encoding="utf-8")
     tables = _llm(config) if config.experiment == "llm" else _trained(config)
     for name, rows in tables.items():
         rows[list(COLUMNS[name])].to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
     for seed in config.seeds:
         (folder / "checkpoints" / f"best_seed{seed}.safetensors").touch()
-    (folder / "summary.json").write_text("{}")
+    (folder / "summary.json").write_text("{}", encoding="utf-8")
     return folder
 
 

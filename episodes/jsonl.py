@@ -45,11 +45,11 @@ def write(folder: Path, config: Config, encoder: Encoder) -> None:
             content = "".join(_lines(encoder, encoder.episodes(seed, *condition), condition[:3]))
             if not path.exists():
                 new[path] = content
-            elif path.read_text() != content:
+            elif path.read_text(encoding="utf-8") != content:
                 raise BadFile(path, "exists with other episodes; name another folder")
     for path, content in new.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
+        path.write_text(content, encoding="utf-8")
 
 
 def _lines(encoder: Encoder, episodes: Episodes, condition: tuple[str, str, str]) -> Iterator[str]:
@@ -69,7 +69,7 @@ def _lines(encoder: Encoder, episodes: Episodes, condition: tuple[str, str, str]
 def read_records(path: Path, about: dict[str, str]) -> list[Record]:
     """The episodes of one of our files; `about` is what each line must say of split, rotation and curriculum."""
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         raise BadFile(path, "is missing") from None
     except OSError as error:

@@ -102,8 +102,8 @@ def _read_triple(prefix: Path, is_study: bool | None = None) -> list[tuple[Line,
     """The lines of one triple; whether an item is a study item is said by `split`, unless the caller knows."""
     source, target, info = (prefix.parent / f"{prefix.name}{end}" for end in (".src", ".tgt", ".info.json"))
     try:
-        sources, targets = (path.read_text().splitlines() for path in (source, target))
-        infos = json.loads(info.read_text())
+        sources, targets = (path.read_text(encoding="utf-8").splitlines() for path in (source, target))
+        infos = json.loads(info.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BadFile(error.filename, "is missing") from None
     except OSError as error:

@@ -15,13 +15,13 @@ def write_vocabulary(path: Path, vocabulary: dict[str, int]) -> None:
     if path.exists() and read_vocabulary(path) != vocabulary:
         raise BadFile(path, "exists with another vocabulary; name another file")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(vocabulary, ensure_ascii=False, indent=0) + "\n")
+    path.write_text(json.dumps(vocabulary, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
 
 
 def read_vocabulary(path: Path) -> dict[str, int]:
     """Token → id, as written by us or by the published code. Raises BadFile if it is not that."""
     try:
-        vocabulary = json.loads(path.read_text())
+        vocabulary = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadFile(path, f"cannot be read ({error.strerror})") from None
     except ValueError:

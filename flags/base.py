@@ -80,7 +80,7 @@ class _Seed:
 def _seeds_of(job: Path) -> list[_Seed]:
     """The seeds of the job in a folder; none if it cannot be read."""
     try:
-        flags = dict(json.loads((job / "config.json").read_text())["flags"])
+        flags = dict(json.loads((job / "config.json").read_text(encoding="utf-8"))["flags"])
         return [_Seed(seed, n, job, flags) for seed, n in _validated_seeds(job / "pretrain_accuracy.csv").items()]
     except (OSError, ValueError, KeyError, TypeError):
         return []
@@ -97,6 +97,6 @@ def _without_seeds(flags: dict[str, Any]) -> dict[str, Any]:
 
 def _validated_seeds(path: Path) -> dict[int, int]:
     """Right novel answers of the kept model of each seed."""
-    with open(path, newline="") as file:
+    with open(path, encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["subset"] == "novel" and row["is_best"] == "1"]
     return {int(row["seed"]): int(row["n_correct"]) for row in rows}  # the last new best is the kept one

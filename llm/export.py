@@ -29,7 +29,7 @@ def export(job: Path, folder: Path, seed: int | None = None) -> None:
     if base.flags.get("lm_task") != "causal":
         raise BadInput("JOB", job, "is not a causal model; metalearn it with --lm_task causal")
     path = base.weights[0]
-    made = json.loads((path.parent / "model.json").read_text())
+    made = json.loads((path.parent / "model.json").read_text(encoding="utf-8"))
 
     import safetensors.torch
     from tokenizers import Tokenizer, models, pre_tokenizers, processors

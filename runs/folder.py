@@ -93,7 +93,7 @@ def recorded_config(folder: Path) -> dict:
     Raises FolderTaken for a config.json that no job wrote.
     """
     try:
-        recorded = json.loads((folder / "config.json").read_text())
+        recorded = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except ValueError:

@@ -48,7 +48,7 @@ def main(names: list[str]) -> int:
 def expected(name: str) -> list[tuple[str, list[str]]]:
     """The jobs that a script expects: their names, and their flags for main.py."""
     command = ["bash", f"scripts/{name}.sh", "--list"]
-    printed = subprocess.run(command, cwd=ROOT, env=_without_slurm(), stdout=subprocess.PIPE, text=True, check=True).stdout
+    printed = subprocess.run(command, cwd=ROOT, env=_without_slurm(), stdout=subprocess.PIPE, encoding="utf-8", check=True).stdout
     return [(element, flags.split()) for element, _, flags in (line.partition(": ") for line in printed.splitlines())]
 
 
@@ -60,7 +60,7 @@ def state_of(flags: list[str]) -> tuple[str, str]:
         return "missing", str(error).partition(";")[0]
     shown = os.path.relpath(folder)
     try:
-        progress = json.loads((folder / "progress.json").read_text())
+        progress = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         progress = {}
     if (folder / "summary.json").exists():

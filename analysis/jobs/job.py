@@ -86,7 +86,7 @@ class Job:
     def progress(self) -> str:
         """Where an unfinished job is."""
         try:
-            found = json.loads((self.folder / "progress.json").read_text())
+            found = json.loads((self.folder / "progress.json").read_text(encoding="utf-8"))
             where = f"{found['phase']}, step {found['step']} of {found['n_steps']}"
             return where + (f"; failed: {found['last_error']}" if found.get("last_error") else "")
         except (OSError, ValueError, KeyError, TypeError):

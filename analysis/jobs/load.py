@@ -136,7 +136,7 @@ def _jobs(root: Path) -> Iterable[Job]:
             continue
         path = Path(place) / "config.json"
         try:
-            recorded = json.loads(path.read_text())
+            recorded = json.loads(path.read_text(encoding="utf-8"))
             flags, execution = dict(recorded["flags"]), dict(recorded["execution"])
             job = Job(
                 Path(place), {f.name: f.default for f in dataclasses.fields(Config)} | flags, execution, "summary.json" in files

@@ -24,9 +24,9 @@ def copy(results: Path, folder: Path) -> int:
         if target.exists():
             raise Unreadable(f"{target}: is there already")
         target.mkdir(parents=True)
-        recorded = json.loads((job.folder / "config.json").read_text())
+        recorded = json.loads((job.folder / "config.json").read_text(encoding="utf-8"))
         recorded["execution"]["out_dir"] = None  # a place on the machine that made it
-        (target / "config.json").write_text(json.dumps(recorded, indent=1) + "\n")
+        (target / "config.json").write_text(json.dumps(recorded, indent=1) + "\n", encoding="utf-8")
         (target / "summary.json").write_bytes((job.folder / "summary.json").read_bytes())
         for name in COLUMNS:
             if (path := find(job.folder, name)).exists():

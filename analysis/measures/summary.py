@@ -15,7 +15,7 @@ Summary = dict[str, Any]
 
 def read(folder: Path) -> Summary:
     """The summary that a finished job left."""
-    return json.loads((folder / "summary.json").read_text())
+    return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
 
 
 def summarise(folder: Path) -> Summary:
@@ -70,7 +70,7 @@ def summarise(folder: Path) -> Summary:
 
 def read_flags(folder: Path) -> dict[str, Any]:
     """The flags of the job in a folder."""
-    return json.loads((folder / "config.json").read_text())["flags"]
+    return json.loads((folder / "config.json").read_text(encoding="utf-8"))["flags"]
 
 
 def table(found: Summary) -> str:

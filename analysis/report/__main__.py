@@ -80,17 +80,18 @@ def write(report: Report, out: Path) -> Path:
             statements=published.CLAIMS,
             commands=_commands,
             first_sentence=lambda text: text.split(". ")[0] + ".",
-        )
+        ),
+        encoding="utf-8",
     )
     return page
 
 
 def _write_table(table: pd.DataFrame, path: Path) -> None:
-    table.to_csv(path.with_suffix(".csv"), index=False, float_format="%.6g")
+    table.to_csv(path.with_suffix(".csv"), encoding="utf-8", index=False, float_format="%.6g")
     cells = table.map(_number)
     lines = ["| " + " | ".join(map(str, table.columns)) + " |", "|" + "---|" * len(table.columns)]
     lines += ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in cells.itertuples(index=False)]
-    path.with_suffix(".md").write_text("\n".join(lines) + "\n")
+    path.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _file_name(title: str) -> str:

@@ -233,12 +233,12 @@ def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, arguments, said):
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
     Path("full").mkdir()
-    Path("full/file").write_text("mine")
+    Path("full/file").write_text("mine", encoding="utf-8")
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
-    assert Path("full/file").read_text() == "mine"
+    assert Path("full/file").read_text(encoding="utf-8") == "mine"
 
 
 def test_the_samples_are_whole_and_small():

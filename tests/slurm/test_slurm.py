@@ -133,7 +133,7 @@ def test_a_signalled_job_goes_back_into_the_queue_and_ends_as_if_undisturbed(che
         time.sleep(0.05)
     call("scancel", "--batch", f"--signal={sent}", f"{array}_1")
     record = wait(array)[1]
-    log = Path(f"logs/grid_iwl_icl_{array}_1.log").read_text()
+    log = Path(f"logs/grid_iwl_icl_{array}_1.log").read_text(encoding="utf-8")
     assert (record["JobState"], record["Restarts"]) == ("COMPLETED", "1"), log
     assert "main.py: SIGUSR2: saved in" in log
     assert "element 1 goes back into the queue" in log
@@ -168,7 +168,7 @@ def test_a_running_job_is_seen_and_keeps_its_folder(checkout):
     second = submit("grid_iwl_only", *flags)["grid_iwl_only"]
     record = wait(second)[1]
     assert (record["JobState"], record["ExitCode"]) == ("FAILED", "3:0")
-    assert f"SLURM job {jobs(array)[1]['JobId']}" in Path(f"logs/grid_iwl_only_{second}_1.log").read_text()
+    assert f"SLURM job {jobs(array)[1]['JobId']}" in Path(f"logs/grid_iwl_only_{second}_1.log").read_text(encoding="utf-8")
     pid = int(re.search(r'"pid": (\d+)', (rows.parent / "lock.json").read_text())[1])
     os.kill(pid, signal.SIGKILL)  # as the kernel does when memory runs out
     assert wait(array)[1]["JobState"] == "FAILED"
