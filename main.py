@@ -8,7 +8,6 @@ python main.py --help                           every flag
 from __future__ import annotations
 
 import dataclasses
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +20,8 @@ from runs.folder import FolderTaken, recorded_config
 from runs.interrupt import StopFlag
 from runs.lock import Held
 from runs.machine import device_of
-from runs.session import BAD_INPUT, DONE, HELD, STOPPED, bad_folder, check_folder, in_folder
+from runs.session import BAD_INPUT, DONE, FAILED, HELD, STOPPED, bad_folder, check_folder, in_folder
+from runs.terminal import command, say, tell
 
 if TYPE_CHECKING:
     import torch
@@ -38,13 +38,13 @@ def main(argv: list[str]) -> int:
         config = parse(argv)
         return run(config)
     except BadInput as error:
-        print(f"main.py: error: {error}", file=sys.stderr)
+        say(f"main.py: error: {error}")
         return BAD_INPUT
     except Held as error:
-        print(f"main.py: error: {error}", file=sys.stderr)
+        say(f"main.py: error: {error}")
         return HELD
     except KeyboardInterrupt:
-        print("main.py: stopped by Ctrl-C", file=sys.stderr)
+        say("main.py: stopped by Ctrl-C")
         return STOPPED
 
 
@@ -65,9 +65,7 @@ def run(config: Config, stop: StopFlag | None = None) -> int:
     if config.show:
         from preview.show import show_episodes
 
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` is no error
-        print(show_episodes(config, encoder))
-        return DONE
+        return tell(show_episodes(config, encoder))
     if config.experiment == "llm":
         return run_llm(config, encoder, stop or StopFlag())
     finished = check_folder(config)
@@ -80,8 +78,7 @@ def run(config: Config, stop: StopFlag | None = None) -> int:
     if config.dry_run:
         from preview.estimate import estimate
 
-        print(estimate(config, encoder, model, device))
-        return DONE
+        return tell(estimate(config, encoder, model, device))
     folder = Path(config.out_dir)
     if finished:
         from episodes.loaded import save_files
@@ -95,8 +92,7 @@ def run(config: Config, stop: StopFlag | None = None) -> int:
         status = perform(config, encoder, model, device, loaded, stop or StopFlag())
         if status != DONE:
             return status
-    print_summary(folder)
-    return DONE
+    return print_summary(folder)
 
 
 def run_llm(config: Config, encoder: Encoder, stop: StopFlag) -> int:
@@ -114,8 +110,7 @@ def run_llm(config: Config, encoder: Encoder, stop: StopFlag) -> int:
         prompter = Prompter(config, encoder, tokenizer)
         loading.check_length(config, evaluate.longest_sequence(config, encoder, prompter))
     if config.dry_run:
-        print(evaluate.preview(config, encoder, prompter))
-        return DONE
+        return tell(evaluate.preview(config, encoder, prompter))
     if not finished:
         device = device_of(config)
         model = loading.load_model(config)
@@ -129,15 +124,23 @@ def run_llm(config: Config, encoder: Encoder, stop: StopFlag) -> int:
         status = in_folder(config, lambda: save_files(config, encoder), device, stop, work, LLM_TABLES)
         if status != DONE:
             return status
-    print_summary(folder)
-    return DONE
+    return print_summary(folder)
 
 
-def print_summary(folder: Path) -> None:
+def print_summary(folder: Path) -> int:
+    """Print the numbers of a finished job, and draw its picture if there is none; returns the exit status."""
+    from analysis.conclude import results
     from analysis.measures import summary
 
-    print(summary.table(summary.read(folder)))
-    print(f"\nThe picture: {folder / 'summary.png'}")
+    try:
+        found, picture = results(folder)
+    except (OSError, ValueError) as error:  # tables that are damaged as well
+        say(f"main.py: failed: {error}")
+        return FAILED
+    tell(summary.table(found))
+    if picture:
+        tell(f"\nThe picture: {picture}")
+    return DONE
 
 
 def sweep(config: Config) -> int:
@@ -151,22 +154,28 @@ def sweep(config: Config) -> int:
     for job in jobs:
         check_folder(job)
     if config.dry_run:
-        print(f"{len(jobs)} jobs, at levels {', '.join(f'{level:g}' for level in levels)}. The last of them:\n")
+        tell(f"{len(jobs)} jobs, at levels {', '.join(f'{level:g}' for level in levels)}. The last of them:\n")
         return run(jobs[-1])
     stop = StopFlag()
     for job in jobs:
         status = run(job, stop)
         if status != DONE:
             return status
-        print()
+        tell("")
+    from analysis.conclude import attempt
     from analysis.measures import tradeoff
-    from analysis.report.plots.tradeoff import draw
 
     found = tradeoff.read([Path(job.out_dir) for job in jobs])
-    print(tradeoff.table(found))
+    tell(tradeoff.table(found))
     picture = Path(config.out_dir) / "tradeoff.png"
-    draw(found, picture)
-    print(f"\nThe picture: {picture}")
+
+    def draw(path: Path) -> None:
+        from analysis.report.plots import tradeoff
+
+        tradeoff.draw(found, path)
+
+    if attempt(draw, picture):
+        tell(f"\nThe picture: {picture}")
     return DONE
 
 
@@ -214,4 +223,4 @@ def perform(
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(command(main, "main.py"))

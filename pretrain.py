@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from ablate import attention_dropout
 from data import Encoder, groups_per_batch, metalearning_groups, n_batches
@@ -70,6 +68,7 @@ class Metalearning:
         self.step = self.start = 0
         self.active = [SeedProgress(seed) for seed in seeds]
         self.stopped: list[SeedProgress] = []  # early, since the last start
+        self.notes: list[str] = []  # for people, told when the next start begins
         self.news: dict[str, float] = {}  # mean loss and accuracy if they were measured at this step, for people to watch
         self._clear_losses(self.active)
         self._order: dict[int, tuple[np.ndarray, np.ndarray]] = {}
@@ -77,6 +76,9 @@ class Metalearning:
 
     def run(self, recorder: Job, chunk: int) -> None:
         """From the current step to the end of this start, or until every seed has stopped early."""
+        for note in self.notes:
+            recorder.say(note)
+        self.notes = []
         end = (self.start + 1) * self.n_steps
         phase = f"metalearning, start {self.start + 1}" if self.start else "metalearning"
         recorder.start(phase, self.n_steps, self.step - self.start * self.n_steps)
@@ -106,7 +108,7 @@ class Metalearning:
         for s in behind:
             line = f"seed {s.seed} answers {s.kept / self.n_novel:.3f} of the novel items of validation"
             times = f"restart {self.start} of at most {self.config.restarts}"
-            tqdm.write(f"{line}, not more than {CRITERION}: other initial weights ({times})", file=sys.stderr)
+            self.notes.append(f"{line}, not more than {CRITERION}: other initial weights ({times})")
         self.active, self.stopped = [SeedProgress(s.seed, s.kept) for s in behind], []
         self.ensemble = self._ensemble_of([self._first_weights(s.seed, self.start) for s in behind])
         self._clear_losses(self.active)

@@ -204,7 +204,7 @@ def draw(path: Path) -> None:
     titles = list(dict.fromkeys(map(panel_of, drawn)))
     if not titles:
         return
-    with plt.rc_context(style.RC):
+    with style.ours():
         figure, panels = plt.subplots(2, 2, figsize=(13, 12), layout="constrained", sharey=True)
         for axes in panels.flat[len(titles) :]:
             axes.set_visible(False)

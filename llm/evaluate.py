@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING
@@ -100,7 +99,7 @@ def evaluate(
         ratio = (
             f"; {pace.flat_tokens / pace.tokens:.1f} times as many if each were a sequence of its own" if pace.flat_tokens else ""
         )
-        print(f"{pace.tokens:,} tokens, {pace.tokens / pace.seconds:,.0f} a second{ratio}", file=sys.stderr)
+        job.say(f"{pace.tokens:,} tokens, {pace.tokens / pace.seconds:,.0f} a second{ratio}")
 
 
 def ask(

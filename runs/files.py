@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
-import sys
 from pathlib import Path
+
+from runs.terminal import say
 
 # What CIFS, sshfs, VirtualBox and the like answer to a call that they do not have.
 _UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.ENOTTY}
@@ -22,7 +23,7 @@ def warn_once(kind: str, what: str) -> None:
     """Say on stderr what the file system does not promise; of each kind once in a process."""
     if kind not in _said:
         _said.add(kind)
-        print(f"main.py: warning: {what}", file=sys.stderr)
+        say(f"main.py: warning: {what}")
 
 
 def flush(descriptor: int, what: Path) -> None:

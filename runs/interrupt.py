@@ -9,7 +9,9 @@ from datetime import timedelta
 
 from tqdm import tqdm
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+from runs.terminal import say
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Interrupted(Exception):
@@ -25,7 +27,8 @@ class StopFlag:
 
     def listen(self) -> StopFlag:
         for number in STOP_SIGNALS:
-            signal.signal(number, self._set)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores it
+                signal.signal(number, self._set)
         return self
 
     def _set(self, number: int, _frame: object) -> None:
@@ -55,7 +58,7 @@ class Progress:
             self._last_line = time.monotonic()
             left = timedelta(seconds=round(self.seconds_left()))
             ending = f", {self._info()}" if self._values else ""
-            print(f"{self.phase}: {self.done}/{self.total} steps, {left} left{ending}", file=sys.stderr, flush=True)
+            say(f"{self.phase}: {self.done}/{self.total} steps, {left} left{ending}")
 
     def _info(self) -> str:
         return ", ".join(f"{what} {value:.3f}" for what, value in self._values.items())

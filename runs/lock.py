@@ -14,7 +14,6 @@ import fcntl
 import json
 import os
 import socket
-import sys
 import threading
 import time
 import uuid
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from runs.files import is_unsupported, warn_once
+from runs.terminal import say
 
 NAME = "lock.json"
 BEAT_SECONDS = 10.0
@@ -217,11 +217,7 @@ def _is_gone(holder: Holder | None) -> bool:
 
 def _watch(path: Path, holder: Holder | None, should_stop: Callable[[], bool]) -> None:
     """Wait until the holder's count stood still for STALE_SECONDS. Raises Held at its first sign of life."""
-    print(
-        f"main.py: {path.parent} may be held by {describe(holder)}: waiting for a sign of life, {STALE_SECONDS:g} seconds at most",
-        file=sys.stderr,
-        flush=True,
-    )
+    say(f"main.py: {path.parent} may be held by {describe(holder)}: waiting for a sign of life, {STALE_SECONDS:g} seconds at most")
     first, limit = _fingerprint(path), time.monotonic() + STALE_SECONDS
     while time.monotonic() < limit:
         if should_stop():

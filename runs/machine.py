@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runs.folder import recorded_config
+from runs.terminal import say
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +22,7 @@ def device_of(config: Config) -> torch.device:
     import torch
 
     if config.use_cuda and not torch.cuda.is_available():
-        print("main.py: --use_cuda: there is no GPU here; going on with the CPU", file=sys.stderr)
+        say("main.py: --use_cuda: there is no GPU here; going on with the CPU")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     torch.set_num_threads(config.threads or cores)
     return torch.device("cuda" if config.use_cuda and torch.cuda.is_available() else "cpu")
@@ -72,4 +72,4 @@ def note_other_environment(folder: Path, here: dict) -> None:
         f"{key} {here[key]} instead of {there.get(key)}" for key in ("device", "threads", "torch") if here[key] != there.get(key)
     ]
     if other:
-        print(f"main.py: going on with {', '.join(other)}: numbers may differ in their last digits", file=sys.stderr)
+        say(f"main.py: going on with {', '.join(other)}: numbers may differ in their last digits")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from runs import checkpoint, files
+from runs import checkpoint, files, terminal
 from runs.interrupt import Interrupted, Progress, StopFlag
 from runs.lock import Lock, LostLock
 from runs.tracking import Tracker
@@ -121,6 +121,10 @@ class Job:
         where = {"phase": p.phase, "step": p.done, "n_steps": p.total, "seconds_left": round(p.seconds_left())} if p else {}
         self.write_json("progress.json", {**where, "last_error": last_error, "heartbeat": time.time(), "pid": os.getpid()})
 
+    def say(self, line: str) -> None:
+        """Tell people something, above the progress."""
+        terminal.say(line)
+
     def save_due(self) -> bool:
         """Whether it is time to save, or a signal asks for it."""
         return self._stop.signal is not None or time.monotonic() - self._last_save >= self._save_seconds
@@ -151,14 +155,16 @@ class Job:
             self._lock.check()
 
     def finish(self, summary: dict) -> None:
-        """Mark the job as done: from now on it is only read. The saved state goes last, when all that it could make again is on the
-        disk."""
+        """Mark the job as done: from now on it is only read. The saved state goes when all that it could make again is on the disk; the
+        tracker ends last, as that may fail or take its time."""
         self._check_lock()
         self._flush_tables()
-        self.close()
+        for file in self._files.values():
+            file.close()
         self._report()
         self.write_json("summary.json", summary)
         checkpoint.discard(self.checkpoints)
+        self.close()
 
     def close(self, error: BaseException | None = None) -> None:
         """Close the files; with an error, note it where status can read it, if that is still possible."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from runs.folder import FolderTaken, claim, is_finished
 from runs.interrupt import Interrupted, StopFlag
 from runs.lock import Lock, LostLock, StoppedWaiting, check_free, check_none_below
 from runs.machine import environment, note_other_environment
+from runs.terminal import say
 
 if TYPE_CHECKING:
     import torch
@@ -111,16 +111,16 @@ def in_folder(
         job.tracker = tracking.Tracker(config.log_with, folder, flags) if config.log_with else None
         work(job)
     except StoppedWaiting:
-        print(f"main.py: {stop.signal.name}: stopped before {folder} was free; nothing was begun", file=sys.stderr)
+        say(f"main.py: {stop.signal.name}: stopped before {folder} was free; nothing was begun")
         return REQUEUE
     except Interrupted as signal:
         job.close()
-        print(f"main.py: {signal}: saved in {folder}; the same command goes on from there", file=sys.stderr)
+        say(f"main.py: {signal}: saved in {folder}; the same command goes on from there")
         return REQUEUE
     except (DivergedError, Damaged, LostLock, OSError, MemoryError, torch.OutOfMemoryError) as error:
         if job is not None:
             job.close(error)
-        print(f"main.py: failed: {error or type(error).__name__}", file=sys.stderr)
+        say(f"main.py: failed: {error or type(error).__name__}")
         return FAILED
     except BaseException as error:
         if job is not None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+
+from runs.terminal import say
 
 
 def is_installed(name: str) -> bool:
@@ -11,18 +15,34 @@ def is_installed(name: str) -> bool:
 
 
 class Tracker:
-    """Sends what a job measures to tensorboard (files in the job's folder) or wandb."""
+    """Sends what a job measures to tensorboard (files in the job's folder) or wandb. One that fails is left alone from then on,
+    after a warning: the job goes on without it."""
 
     def __init__(self, name: str, folder: Path, flags: dict):
-        from accelerate import Accelerator
+        self._name, self._accelerator, self._works = name, None, True
+        with self._may_fail():
+            from accelerate import Accelerator
 
-        self._accelerator = Accelerator(log_with=name, project_dir=folder, cpu=True)
-        simple = {flag: value if isinstance(value, int | float | str | bool) else str(value) for flag, value in flags.items()}
-        self._accelerator.init_trackers("tracking", config=simple)
+            self._accelerator = Accelerator(log_with=name, project_dir=folder, cpu=True)
+            simple = {flag: value if isinstance(value, int | float | str | bool) else str(value) for flag, value in flags.items()}
+            self._accelerator.init_trackers("tracking", config=simple)
 
     def log(self, phase: str, step: int, values: dict[str, float]) -> None:
         """Values measured at a step of a phase."""
-        self._accelerator.log({f"{phase}/{what}": value for what, value in values.items()}, step=step)
+        with self._may_fail():
+            if self._works:
+                self._accelerator.log({f"{phase}/{what}": value for what, value in values.items()}, step=step)
 
     def close(self) -> None:
-        self._accelerator.end_training()
+        with self._may_fail():
+            if self._works:
+                self._accelerator.end_training()
+
+    @contextlib.contextmanager
+    def _may_fail(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # whatever a tracker's library raises
+            self._works = False
+            why = str(error).strip().partition("\n")[0] or type(error).__name__
+            say(f"main.py: --log_with {self._name} failed ({why}); the job goes on without it")

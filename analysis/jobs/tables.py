@@ -41,7 +41,7 @@ COLUMNS: dict[str, dict[str, Kind]] = {
 }  # fmt: skip
 
 
-class BadTable(Exception):
+class BadTable(ValueError):
     """A file that no job wrote, or that is damaged: says which, where and how."""
 
 

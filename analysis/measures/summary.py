@@ -10,12 +10,16 @@ from analysis.jobs.words import CURRICULA
 from tasks.task import chance
 
 CONDITION = ["init", "rotation", "context_curriculum", "step_curriculum"]
+PARTS = {"metalearning", "few_shot", "after_training", "chance"}  # of a job that trained
 Summary = dict[str, Any]
 
 
 def read(folder: Path) -> Summary:
-    """The summary that a finished job left."""
-    return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    """The summary that a finished job left. Raises ValueError if it is damaged."""
+    found = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    if not isinstance(found, dict) or not ("llm" in found or found.keys() >= PARTS):
+        raise ValueError(f"{folder / 'summary.json'}: is not the summary of a job")
+    return found
 
 
 def summarise(folder: Path) -> Summary:

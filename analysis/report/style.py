@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +35,18 @@ PUBLISHED_LABEL = "published mean"
 INTERVAL = "bars, bands: 95 % interval over seeds (bootstrap)"
 
 
+@contextlib.contextmanager
+def ours() -> Iterator[None]:
+    """Draw and save figures in the same way everywhere: whatever a user's matplotlibrc or style says has no effect here."""
+    import matplotlib
+    import matplotlib.pyplot as plt
+
+    with plt.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(RC)
+        yield
+
+
 def of_seeds(n: int) -> str:
     """What a figure's dots, bars and bands are, for its title."""
     return f"{n} seeds (dots); {INTERVAL}" if n > 1 else "1 seed"
@@ -44,4 +59,14 @@ def save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})  # equal figures give equal files
     figure.savefig(path.with_suffix(".png"))
+    plt.close(figure)
+
+
+def save_png(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
+    import matplotlib.pyplot as plt
+
+    unfinished = path.with_name(f".{path.name}.new")
+    figure.savefig(unfinished, format="png")
+    os.replace(unfinished, path)
     plt.close(figure)

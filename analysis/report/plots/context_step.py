@@ -24,7 +24,7 @@ def draw(rows: pd.DataFrame, title: str, path: Path) -> None:
     last = derive.after_training(rows)
     last = last[last.context_curriculum.isin(list(LABELS))].astype(dict.fromkeys((*KEY, "rotation"), str))
     rotations = [name for name in style.ROTATION_LABELS if (last.rotation == name).any()]
-    with plt.rc_context(style.RC):
+    with style.ours():
         figure, panels = plt.subplots(1, len(rotations), figsize=(4.6 * len(rotations), 4.0), layout="constrained", squeeze=False)
         for axes, rotation in zip(panels[0], rotations, strict=True):
             there = last[last.rotation == rotation]

@@ -27,7 +27,7 @@ def draw(rows: pd.DataFrame, chance: float, title: str, path: Path) -> None:
     look = dict(zip(sorted(novel.seed.unique()), cycle(LINES), strict=False))  # the same in every panel
     columns = min(4, len(conditions))
     lines = -(-len(conditions) // columns)
-    with plt.rc_context(style.RC):
+    with style.ours():
         size = (max(5.5, 3.6 * columns), 3.0 * lines + 0.9)
         figure, panels = plt.subplots(lines, columns, figsize=size, layout="constrained", squeeze=False, sharey=True)
         for axes in panels.flat[len(conditions) :]:

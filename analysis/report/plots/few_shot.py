@@ -21,7 +21,7 @@ KEY = ["rotation", "context_curriculum"]
 def draw(rows: pd.DataFrame, chance: float, published: parts.Published, title: str, path: Path) -> None:
     """`rows` of `finetune_accuracy`, of one metalearned condition."""
     first = derive.few_shot(rows).astype(dict.fromkeys(KEY, str))
-    with plt.rc_context(style.RC):
+    with style.ours():
         figure, axes = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
         parts.grouped_bars(axes, mean_interval(first, KEY), *KEY, published, style.ROTATION_LABELS, derive.by_seed(first, KEY))
         parts.chance_line(axes, chance, "chance on rule-like tasks")

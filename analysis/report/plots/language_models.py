@@ -28,7 +28,7 @@ def draw(rows: pd.DataFrame, published: dict[str, parts.Published], path: Path) 
     names = list(dict.fromkeys(found.name))
     hatched = [name for name in names if name.endswith(", published")]
     labels = {name: name.replace(" (", "\n(").replace(", ", "\n") for name in names}
-    with plt.rc_context(style.RC):
+    with style.ours():
         figure, panels = plt.subplots(2, 2, figsize=(max(9, 1.4 * len(names) * 2), 6.6), layout="constrained")
         for i, rotation in enumerate(style.ROTATION_LABELS):
             for j, pair in enumerate(PAIRS):

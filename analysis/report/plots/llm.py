@@ -20,7 +20,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     rotations = list(dict.fromkeys(row["rotation"] for row in novel))
     curricula = [name for name in style.CURRICULUM_COLORS if any(row["context_curriculum"] == name for row in novel)]
     width = 0.8 / len(curricula)
-    with plt.rc_context(style.RC):
+    with style.ours():
         size = (max(4.5, 1.2 + 3.4 * len(scorings)), 3.6)
         figure, panels = plt.subplots(1, len(scorings), figsize=size, layout="constrained", sharey=True, squeeze=False)
         for axes, scoring in zip(panels[0], scorings, strict=True):
@@ -39,5 +39,4 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         panels[0, 0].set_ylabel("accuracy on novel items, in context")
         handles, labels = panels[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4)
-        figure.savefig(path)
-        plt.close(figure)
+        style.save_png(figure, path)

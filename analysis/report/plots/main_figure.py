@@ -40,7 +40,7 @@ def draw(data: Data, title: str, path: Path) -> None:
     conditions = [(r, c) for r in style.ROTATION_LABELS for c in ("blocked", "interleaved") if _pick(curves, r, c).size]
     trained = len(last) > 0
     highest = derive.losses(loss).value.max() if trained else 0
-    with plt.rc_context(style.RC):
+    with style.ours():
         figure = plt.figure(figsize=(11.5, 9.2 if trained else 3.6), layout="constrained")
         grid = figure.add_gridspec(3 if trained else 1, 4)
         bars = figure.add_subplot(grid[0, :2])

@@ -25,7 +25,7 @@ def draw(folder: Path, found: Summary) -> None:
         table["accuracy"] = table.n_correct / table.n_queries
     curves = _congruent(tests) if found["after_training"] else []
     metalearned = validation.step.max() > 0
-    with plt.rc_context(style.RC):
+    with style.ours():
         rows = 2 if curves else 1
         figure = plt.figure(figsize=(11, 3.3 * rows), layout="constrained")
         halves = figure.subfigures(rows, 1, squeeze=False)[:, 0]
@@ -42,8 +42,7 @@ def draw(folder: Path, found: Summary) -> None:
             halves[1].suptitle(
                 "Finetuning on rule-like tasks (mean over episodes and seeds; dotted: another block begins)", fontsize=10
             )
-        figure.savefig(folder / "summary.png")
-        plt.close(figure)
+        style.save_png(figure, folder / "summary.png")
 
 
 def _metalearning(axes: Axes, validation: pd.DataFrame) -> None:

@@ -32,7 +32,7 @@ def draw(found: TradeOff, path: Path, published: tuple[Means, Means] = ({}, {}),
     retention by level."""
     levels = sorted(found.learning.training_level.unique())
     colors = dict(zip(levels, plt.get_cmap("viridis")(np.linspace(0, 0.9, len(levels))), strict=True))
-    with plt.rc_context(style.RC):
+    with style.ours():
         figure, axes = plt.subplots(1, 4, figsize=(15, 3.9), layout="constrained")
         _bars(axes[0], found.generalisation, "test_level", "0.55", published[0])
         axes[0].axhline(found.chance, color="0.2", lw=0.8, ls=":", label="chance")
