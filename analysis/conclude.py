@@ -64,7 +64,7 @@ def results(folder: Path) -> tuple[Summary, Path | None]:
     except ValueError:
         is_llm = summary.read_flags(folder)["experiment"] == "llm"
         found = {"llm": llm.summarise(folder)} if is_llm else summary.summarise(folder)
-        from runs.checkpoint import write_json
+        from runs.files import write_json
 
         write_json(folder / "summary.json", found)
         say(f"main.py: {folder / 'summary.json'} was damaged, and was made again from the tables")

@@ -155,8 +155,8 @@ class Job:
             self._lock.check()
 
     def finish(self, summary: dict) -> None:
-        """Mark the job as done: from now on it is only read. The saved state goes when all that it could make again is on the disk; the
-        tracker ends last, as that may fail or take its time."""
+        """Mark the job as done: from now on it is only read. The saved state goes when all that it could make again is on the disk.
+        The tracker ends last: that may fail or take its time."""
         self._check_lock()
         self._flush_tables()
         for file in self._files.values():
