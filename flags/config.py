@@ -21,6 +21,7 @@ class BadInput(Exception):
     """A wrong flag, value or file: reported as one line on stderr, exit status 2."""
 
     def __init__(self, flag: str, value: object, right: str):
+        self.flag = flag
         name = flag if flag.startswith("-") else f"--{flag}"
         super().__init__(f"{f'{name} {value}'.rstrip()}: {right}")
 

@@ -46,6 +46,8 @@ def _default_base(preset: str | None, passed: dict[str, Any]) -> str:
             blocked = "results/demo" if (preset, task) == ("demo", "category") else str(Path(blocked).parent)
             command += f" --load_model_from {blocked} --n_epochs 2 --n_blocks 0"
         script = f"scripts/{'cat' if task == 'category' else task}_iwl_icl.sh"
+        script += f" PRESET={preset}" if preset in ("demo", "laptop") else ""
+        script += f" --recipe {flags['recipe']}" if "recipe" in flags else ""
         raise BadInput("load_model_from", "", f"unset, and {folder} is not there; {script} makes it, or: python main.py {command}")
     return folder
 

@@ -1,70 +1,79 @@
 """Where the jobs of a sweep are: a line for each job that the scripts expect.
 
-python -m runs.status [NAME ...]
+python -m runs.status [NAME ...] [FLAGS]
 
-NAME: scripts to look at (all). The scripts' own variables say which sweep is meant: PRESET, SEEDS, SEEDS_PER_JOB, BASE.
+NAME: scripts to look at (all). FLAGS: those that the jobs were submitted with. The scripts' own variables say which sweep is
+meant: PRESET, SEEDS, SEEDS_PER_JOB, BASE.
 States: done; running (step of steps, time left, age of the last heartbeat); unknown (held from another machine, or without locks:
-the heartbeat's age tells whether it runs); stopped (killed or waiting in a queue; the same job goes on); failed (its last error);
-missing (not begun).
+the heartbeat's age tells whether it runs); stopped (killed or waiting in a queue; the same job resumes); failed (its last error);
+missing (not begun); refused (main.py would not write there: another job's flags, or no job's files).
 """
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from collections import Counter
 from datetime import timedelta
-from pathlib import Path
 
 from flags.command_line import parse
-from flags.config import BadInput
+from flags.config import BadInput, Config
 from runs import lock
+from runs.folder import FolderTaken, is_finished
+from runs.sweep import ROOT, NoList, expected, names
 
-ROOT = Path(__file__).resolve().parent.parent
-SHARED = ("common", "submit", "site", "site.example")  # no sweeps
 
-
-def main(names: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Print a line for each expected job of the scripts named, of all if none is; returns the exit status."""
-    known = [path.stem for path in sorted((ROOT / "scripts").glob("*.sh")) if path.stem not in SHARED]
-    for name in names:
+    n = next((n for n, word in enumerate(arguments) if word.startswith("-")), len(arguments))
+    asked, passed = arguments[:n], arguments[n:]
+    if passed[:1] in (["--help"], ["-h"]):
+        print(__doc__)
+        return 0
+    known = names()
+    for name in asked:
         if name not in known:
             print(f"runs.status: {name}: there is no such script; there are {', '.join(known)}", file=sys.stderr)
             return 2
     states: Counter[str] = Counter()
     lines = []
-    for name in names or known:
-        for element, flags in expected(name):
-            state, line = state_of(flags)
-            states[state] += 1
-            lines.append(f"{element:<24} {state:<8} {line}")
+    try:
+        for name in asked or known:
+            for element, flags in expected(name, passed):
+                state, line = state_of(flags)
+                states[state] += 1
+                lines.append(f"{element:<24} {state:<8} {line}")
+    except NoList:
+        return 2
+    except BadInput as error:
+        print(f"runs.status: {error}", file=sys.stderr)
+        return 2
     print("\n".join([*lines, ", ".join(f"{n} {state}" for state, n in states.items())]))
     return 0
 
 
-def expected(name: str) -> list[tuple[str, list[str]]]:
-    """The jobs that a script expects: their names, and their flags for main.py."""
-    command = ["bash", f"scripts/{name}.sh", "--list"]
-    printed = subprocess.run(command, cwd=ROOT, env=_without_slurm(), stdout=subprocess.PIPE, encoding="utf-8", check=True).stdout
-    return [(element, flags.split()) for element, _, flags in (line.partition(": ") for line in printed.splitlines())]
-
-
 def state_of(flags: list[str]) -> tuple[str, str]:
-    """A job's state, and a word on it that begins with its folder."""
+    """A job's state, and a word on it that begins with its folder. Raises BadInput for flags that no job can have."""
     try:
-        folder = ROOT / parse(flags).out_dir
+        config = parse(flags)
     except BadInput as error:
+        if error.flag != "load_model_from":  # its base may come
+            raise
         return "missing", str(error).partition(";")[0]
+    folder = ROOT / config.out_dir
     shown = os.path.relpath(folder)
+    try:
+        finished = is_finished(folder, config.defining_values(), defaults=Config().defining_values())
+    except FolderTaken as error:
+        return "refused", f"{shown}: {str(error).partition(';')[0]}"
+    if finished:
+        return "done", shown
     try:
         progress = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         progress = {}
-    if (folder / "summary.json").exists():
-        return "done", shown
     where = f"{shown}: {progress.get('phase', 'beginning')}"
     if progress.get("n_steps"):
         where += f", step {progress['step']} of {progress['n_steps']}"
@@ -77,11 +86,6 @@ def state_of(flags: list[str]) -> tuple[str, str]:
     if progress.get("last_error"):
         return "failed", f"{where}: {progress['last_error']}"
     return ("stopped", where) if progress else ("missing", shown)
-
-
-def _without_slurm() -> dict[str, str]:
-    """The environment, as a script has it outside a job."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
 
 
 if __name__ == "__main__":

@@ -11,7 +11,10 @@
 #SBATCH --output=logs/%x_%A_%a.log
 # Category: metalearning on each rotation and context curriculum, then finetuning (ICL + IWL).
 SWEEP_NAME=cat_iwl_icl
-source scripts/common.sh
+common=$(command dirname "$(command readlink -f "$0")")/common.sh
+[ -f "$common" ] || common=scripts/common.sh # SLURM runs a copy of this file, in the folder it was submitted from
+[ -f "$common" ] || { echo "$SWEEP_NAME: submit it from the repository's root" >&2 && exit 2; }
+. "$common"
 
 sweep pt_rot_cond unrotated rotated
 sweep pt_cond blocked interleaved

@@ -11,7 +11,10 @@
 #SBATCH --output=logs/%x_%A_%a.log
 # Category: finetuning from random weights (IWL only).
 SWEEP_NAME=cat_iwl_only
-source scripts/common.sh
+common=$(command dirname "$(command readlink -f "$0")")/common.sh
+[ -f "$common" ] || common=scripts/common.sh # SLURM runs a copy of this file, in the folder it was submitted from
+[ -f "$common" ] || { echo "$SWEEP_NAME: submit it from the repository's root" >&2 && exit 2; }
+. "$common"
 
 sweep_seeds
 run --task category --experiment iwl_only --use_cuda

@@ -11,7 +11,10 @@
 #SBATCH --output=logs/%x_%A_%a.log
 # Category: finetuning while examples of the context are hidden, at each level, from the unrotated-interleaved job's best seed.
 SWEEP_NAME=cat_tradeoff_mask
-source scripts/common.sh
+common=$(command dirname "$(command readlink -f "$0")")/common.sh
+[ -f "$common" ] || common=scripts/common.sh # SLURM runs a copy of this file, in the folder it was submitted from
+[ -f "$common" ] || { echo "$SWEEP_NAME: submit it from the repository's root" >&2 && exit 2; }
+. "$common"
 
 sweep_levels category tradeoff_mask
 run_on_base --task category --experiment tradeoff_mask --use_cuda

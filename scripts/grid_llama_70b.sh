@@ -11,9 +11,12 @@
 #SBATCH --output=logs/%x_%A_%a.log
 # Grid: Llama 2 70B in 4 bits, in context, on each rotation and context curriculum. CACHE_DIR holds Llama-2-70b-hf.
 SWEEP_NAME=grid_llama_70b
-source scripts/common.sh
+common=$(command dirname "$(command readlink -f "$0")")/common.sh
+[ -f "$common" ] || common=scripts/common.sh # SLURM runs a copy of this file, in the folder it was submitted from
+[ -f "$common" ] || { echo "$SWEEP_NAME: submit it from the repository's root" >&2 && exit 2; }
+. "$common"
 
 sweep pt_rot_cond unrotated rotated
 sweep pt_cond blocked interleaved aligned misaligned
-run --task grid --experiment llm --llama2_size 70b --cache_dir "${CACHE_DIR:-$HOME/.cache/llama2}" --use_quant --use_cuda --lm_task causal \
+run --task grid --experiment llm --llama2_size 70b --cache_dir "$CACHE_DIR" --use_quant --use_cuda --lm_task causal \
     --real_words --p_flip_xy 0.0 --generate_all --preface_id 7 --sep_id 1 --test_preface_id 4 --n_epochs 0 --n_blocks 0

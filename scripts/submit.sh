@@ -4,87 +4,118 @@
 #   scripts/submit.sh [--dry_run] NAME [FLAGS]    one sweep; FLAGS go to main.py
 #   scripts/submit.sh [--dry_run] --all [FLAGS]   all of them, each trade-off after the jobs that make its base
 #
-# Variables as for the scripts (scripts/common.sh): PRESET, SEEDS, SEEDS_PER_JOB, BASE. --dry_run prints the commands.
-set -euo pipefail
-cd "$(dirname "$0")/.."
+# Variables as for the scripts (scripts/common.sh), in the environment or as arguments before FLAGS: PRESET, SEEDS, SEEDS_PER_JOB,
+# BASE, PYTHON, CACHE_DIR. The jobs get them as arguments, whatever sbatch's --export is. --dry_run prints the commands.
+SWEEP_NAME=submit.sh
+. "$(command dirname "$(command readlink -f "$0")")/settings.sh"
 
-say() { echo "submit.sh: $*" >&2; }
-
-# Only for sbatch: site.sh may export SBATCH_PARTITION and the like.
-if [ -f scripts/site.sh ]; then source scripts/site.sh; fi
-PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
-
-dry_run=
-if [ "${1:-}" = --dry_run ]; then
-    dry_run=1
-    shift
+known=()
+for file in scripts/grid_*.sh scripts/cat_*.sh; do
+    file=${file#scripts/}
+    known+=("${file%.sh}")
+done
+dry_run='' what=''
+for word in ${words[@]+"${words[@]}"}; do
+    case $word in
+        --dry_run) dry_run=1 ;;
+        *)
+            if [ -n "$what" ]; then fail "$word: belongs to no flag; name one sweep, or --all"; fi
+            what=$word
+            ;;
+    esac
+done
+if [ -z "$what" ]; then fail "name a sweep (${known[*]}), or --all"; fi
+if [[ $what != --all && " ${known[*]} " != *" $what "* ]]; then
+    fail "$what: there is no such sweep; there are ${known[*]}"
 fi
-known=$(cd scripts && echo grid_*.sh cat_*.sh | sed 's/\.sh//g')
-what=${1:-}
-if [ -z "$what" ]; then
-    say "name a sweep ($known), or --all"
-    exit 2
-fi
-shift
-passed=("$@")
+if [ -z "$dry_run" ] && ! type -P sbatch > /dev/null; then fail "there is no sbatch here; without SLURM: bash scripts/NAME.sh"; fi
 
-# check: reads elements as `--list` prints them; the first wrong flag, or base that is missing, is one line on stderr
+# What is decided now holds in the job: not what its own environment says.
+decided=("PRESET=${PRESET:-paper}" "PYTHON=$PYTHON")
+for name in SEEDS SEEDS_PER_JOB BASE CACHE_DIR; do
+    if [ -n "${!name:-}" ]; then decided+=("$name=${!name}"); fi
+done
+
+declare -A lists ids
+
+# list NAME: the array `listed` of its elements, as its script prints them; other lines (of BASH_ENV) are left out
+list() {
+    local printed line
+    if [ -z "${lists[$1]:-}" ]; then
+        lists[$1]=$(bash "scripts/$1.sh" --list "${decided[@]}" ${passed[@]+"${passed[@]}"}) || exit
+    fi
+    printed=${lists[$1]}
+    listed=()
+    while [ -n "$printed" ]; do
+        line=${printed%%$'\n'*}
+        if [[ $line == "$1 "[0-9]*": "* ]]; then listed+=("$line"); fi
+        if [[ $printed != *$'\n'* ]]; then break; fi
+        printed=${printed#*$'\n'}
+    done
+    if ((${#listed[@]} == 0)); then fail "$1: its script lists no elements"; fi
+}
+
+# check NAME: the first wrong flag, or base that is missing, is one line on stderr
 check() {
-    sed 's/^[^:]*: //' | "$PYTHON" -c '
-import sys
-from flags.command_line import parse
-from flags.config import BadInput
-try:
-    for line in sys.stdin:
-        parse(line.split())
-except BadInput as error:
-    sys.exit(f"submit.sh: error: {error}")' || exit 2
+    list "$1"
+    printf '%s\n' "${listed[@]}" | ask_python -m runs.sweep "$1" > /dev/null || exit
 }
 
 # submit NAME [DEPENDENCY]: prints the job's id
 submit() {
-    local list n command
-    list=$(bash "scripts/$1.sh" --list "${passed[@]}")
-    n=$(wc -l <<< "$list")
-    if [ -z "${2:-}" ]; then check <<< "$list"; fi # else its base is made first
+    local command printed
+    list "$1"
     # a job whose dependency failed is removed, it would wait for ever
-    command=(sbatch --parsable --array="1-$n" ${2:+--dependency="$2" --kill-on-invalid-dep=yes} "scripts/$1.sh" "${passed[@]}")
+    command=(sbatch --parsable "--array=1-${#listed[@]}" ${2:+"--dependency=$2" --kill-on-invalid-dep=yes} "scripts/$1.sh"
+        "${decided[@]}" ${passed[@]+"${passed[@]}"})
     if [ -n "$dry_run" ]; then
-        echo "${command[*]}" >&2
+        printf '%s\n' "$(quoted "${command[@]}")" >&2
         echo "ID_OF_$1"
     else
-        "${command[@]}" | cut -d ';' -f 1
+        mkdir -p logs # else the job fails without a word
+        printed=$("${command[@]}") || exit
+        echo "${printed%%;*}"
     fi
 }
 
 # base_of NAME ID: what a trade-off waits for: the elements of job ID that make its base
 base_of() {
-    bash "scripts/$1.sh" --list "${passed[@]}" |
-        sed -n "/--pt_rot_cond unrotated --pt_cond interleaved /s/^[a-z_]* \([0-9]*\):.*/:$2_\1/p" | tr -d '\n' | sed 's/^/afterok/'
+    local k after=afterok
+    list "$1"
+    for ((k = 0; k < ${#listed[@]}; k++)); do
+        if [[ ${listed[k]} == *" --pt_rot_cond unrotated --pt_cond interleaved --seed "* ]]; then after+=":$2_$((k + 1))"; fi
+    done
+    echo "$after"
 }
 
-if [ "$what" = --all ]; then
-    declare -A ids
-    sweeps=(cat_iwl_icl cat_iwl_only grid_iwl_icl grid_iwl_only)
-    weights=${CACHE_DIR:-$HOME/.cache/llama2}/Llama-2-70b-hf
-    if [ -d "$weights" ]; then sweeps+=(grid_llama_70b); else say "grid_llama_70b left out: there is no $weights (CACHE_DIR)"; fi
-    for name in "${sweeps[@]}"; do
-        ids[$name]=$(submit "$name")
-        echo "$name ${ids[$name]}"
-    done
-    for task in cat grid; do
-        after=
-        if [ -z "${BASE:-}" ]; then after=$(base_of "${task}_iwl_icl" "${ids[${task}_iwl_icl]}"); fi
-        for ablation in mask noise; do
-            name=${task}_tradeoff_$ablation
-            id=$(submit "$name" "$after")
-            echo "$name $id"
-        done
-    done
-elif [[ " $known " == *" $what "* ]]; then
-    id=$(submit "$what")
-    echo "$what $id"
-else
-    say "$what: there is no such sweep; there are $known"
-    exit 2
+# one NAME [DEPENDENCY]: submits it; `id` is the job's
+one() {
+    id=$(submit "$@") || exit
+    echo "$1 $id"
+}
+
+if [ "$what" != --all ]; then
+    check "$what"
+    one "$what"
+    exit
 fi
+sweeps=(cat_iwl_icl cat_iwl_only grid_iwl_icl grid_iwl_only)
+weights=${CACHE_DIR:-${HOME:-~}/.cache/llama2}/Llama-2-70b-hf
+if [ -d "$weights" ]; then
+    sweeps+=(grid_llama_70b)
+else
+    echo "submit.sh: grid_llama_70b left out: there is no $weights (CACHE_DIR)" >&2
+fi
+for name in "${sweeps[@]}"; do check "$name"; done
+for name in {cat,grid}_tradeoff_{mask,noise}; do
+    if [ -n "${BASE:-}" ]; then check "$name"; else list "$name"; fi # else its base is made first
+done
+for name in "${sweeps[@]}"; do
+    one "$name"
+    ids[$name]=$id
+done
+for task in cat grid; do
+    after=''
+    if [ -z "${BASE:-}" ]; then after=$(base_of "${task}_iwl_icl" "${ids[${task}_iwl_icl]}") || exit; fi
+    for ablation in mask noise; do one "${task}_tradeoff_$ablation" "$after"; done
+done

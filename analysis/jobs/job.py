@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -94,17 +95,27 @@ class Job:
 
     @cached_property
     def command(self) -> str:
-        """A command that computes the same."""
+        """A command that computes the same, quoted for a shell."""
         flags = self._preset_values
-        words = [f"--{name} {self.execution[name]}" for name in ("preset", "recipe") if self.execution.get(name)]
-        words += [f"--task {self.task}", f"--experiment {self.experiment}"]
+        words = ["python", "main.py"]
+        for name in ("preset", "recipe"):
+            if self.execution.get(name):
+                words += [f"--{name}", self.execution[name]]
+        words += ["--task", self.task, "--experiment", self.experiment]
         derived = {"task", "experiment", "base_seeds", *(_inherited() if self.flags["load_model_from"] else ())}
         derived |= presets.without_effect(self.flags).keys()
         for name, value in self.flags.items():
             if name in derived or value == flags.get(name) or (name in flags and value is None):
                 continue
-            words.append(f"--{name}" if value is True else f"--no_{name}" if value is False else f"--{name} {value}")
-        return "python main.py " + " ".join(words)
+            words += _passed(name, value)
+        return shlex.join(words)
+
+
+def _passed(name: str, value: Any) -> list[str]:
+    """The words that pass a value of a flag; one that begins with a dash is joined to the flag, or it would be taken for one."""
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no_{name}"]
+    return [f"--{name}={value}"] if str(value).startswith("-") else [f"--{name}", str(value)]
 
 
 def _inherited() -> set[str]:

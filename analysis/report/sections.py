@@ -18,6 +18,7 @@ from analysis.report.group import ABLATIONS, Group
 from analysis.report.plots import context_step, emergence, few_shot, language_models, main_figure
 from analysis.report.plots import tradeoff as tradeoff_plot
 from analysis.statistics import effects, inference
+from flags import presets
 
 SHORT = {"category": "cat", "grid": "grid"}  # in names of scripts
 
@@ -240,11 +241,10 @@ SECTIONS = [
 
 
 def maker(entry: Entry, size: str, task: str) -> str:
-    """The script and the command that make what a section lacks."""
-    script = f"scripts/{SHORT[task]}_{entry.script}.sh"
+    """The sweep and the command that make what a section lacks."""
     preset = size.split(",")[0]
     variable = f"PRESET={preset} " if preset in ("demo", "laptop") else ""
-    recipe = " --recipe robust" if "robust" in size else ""
+    recipe = "".join(f" --recipe {name}" for name in presets.RECIPES if f"{name} recipe" in size)
     flags = f" {entry.flags}" if entry.flags else ""
     command = f"python main.py --preset {preset if variable else 'paper'} --task {task}{recipe}{flags}"
-    return f"{variable}sbatch {script}{recipe}, or {command}"
+    return f"{variable}scripts/submit.sh {SHORT[task]}_{entry.script}{recipe}, or {command}"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -228,9 +229,11 @@ def test_the_command_of_a_job_makes_the_same_job(here):
     from flags.command_line import parse
 
     base = job("--pt_cond interleaved --no_congruent_only --seed 4 --n_runs 2")
+    base = base.rename(base.with_name("the base's $(own) *"))
     left_out = job("--task grid --p_flip_xy 0.5 --recipe robust --n_epochs 30 --unflipped_epochs 20 --seed 7")
-    for folder in (base, left_out, job(f"--experiment tradeoff_noise --load_model_from {base} --ablation_level 4")):
+    trade_off = write([*SMALL.split(), "--experiment", "tradeoff_noise", "--load_model_from", str(base), "--ablation_level", "4"])
+    for folder in (base, left_out, trade_off):
         found = next(j for j in load(here).jobs if j.folder == folder)
-        again = parse(found.command.split()[2:]).defining_values()
+        again = parse(shlex.split(found.command)[2:]).defining_values()
         recorded = json.loads((folder / "config.json").read_text())["flags"]
         assert json.loads(json.dumps(again)) == recorded

@@ -163,7 +163,7 @@ def test_distractors_and_positions_lengthen_items():
         ),
         (
             "--preset demo --task category --experiment tradeoff_noise",
-            "scripts/cat_iwl_icl.sh makes it, or: python main.py --preset demo --task category",
+            "scripts/cat_iwl_icl.sh PRESET=demo makes it, or: python main.py --preset demo --task category",
         ),
         ("--log_with mlflow", "--log_with mlflow: must be one of tensorboard, wandb"),
         ("--log_with wandb", "--log_with wandb: is not installed here: pip install wandb"),

@@ -1,5 +1,6 @@
 """The scripts on a real SLURM: `make test-slurm`, as root."""
 
+import json
 import os
 import re
 import shutil
@@ -114,7 +115,7 @@ def test_all_sweeps_follow_one_another(checkout):
         assert all("gpu:" in record["TresPerNode"] for record in found.values())
     for name in (name for name in ids if "tradeoff" in name):
         assert states(ids[name]) == {"COMPLETED"}, logs()
-    status = call(".venv/bin/python", "-m", "runs.status").splitlines()
+    status = call(".venv/bin/python", "-m", "runs.status", *SMOKE).splitlines()
     assert status[-1] == "42 done"
     # the picture of all levels, from the jobs that are done
     table = call(".venv/bin/python", "main.py", "--preset", "demo", "--task", "grid", "--experiment", "tradeoff_mask", *SMOKE)
@@ -143,13 +144,14 @@ def test_a_signalled_job_goes_back_into_the_queue_and_ends_as_if_undisturbed(che
 
 
 def test_a_failing_element_is_seen_as_failed_and_frees_who_waits_for_it(checkout):
-    ids = submit("--all", *SMOKE, "--pretrain_lr", "1e30")
+    flags = [*SMOKE, "--pretrain_lr", "1e30"]
+    ids = submit("--all", *flags)
     call("scancel", *(ids[name] for name in ids if not name.startswith("cat") or name.endswith("only")))
     found = wait(ids["cat_iwl_icl"])
     assert {(record["JobState"], record["ExitCode"]) for record in found.values()} == {("FAILED", "1:0")}, logs()
     for name in ("cat_tradeoff_mask", "cat_tradeoff_noise"):
         assert states(ids[name]) == {"CANCELLED"}
-    status = call(".venv/bin/python", "-m", "runs.status", "cat_iwl_icl").splitlines()
+    status = call(".venv/bin/python", "-m", "runs.status", "cat_iwl_icl", *flags).splitlines()
     folder = "results/demo_category_icl_iwl/unrotated_blocked/seeds_01"
     assert status[0].startswith(f"cat_iwl_icl 1            failed   {folder}: metalearning, step ")
     assert "DivergedError: the loss is nan at step" in status[0]
@@ -163,7 +165,7 @@ def test_a_running_job_is_seen_and_keeps_its_folder(checkout):
     limit = time.monotonic() + 60 * MINUTES
     while time.monotonic() < limit and not (rows.exists() and rows.stat().st_size > 5000):
         time.sleep(0.05)
-    line = call(".venv/bin/python", "-m", "analysis.status", "grid_iwl_only").splitlines()[0]
+    line = call(".venv/bin/python", "-m", "analysis.status", "grid_iwl_only", *flags).splitlines()[0]
     assert re.match(r"grid_iwl_only 1 +running +results/\S+: finetuning, step \d+ of \d+", line)
     second = submit("grid_iwl_only", *flags)["grid_iwl_only"]
     record = wait(second)[1]
@@ -173,5 +175,28 @@ def test_a_running_job_is_seen_and_keeps_its_folder(checkout):
     os.kill(pid, signal.SIGKILL)  # as the kernel does when memory runs out
     assert wait(array)[1]["JobState"] == "FAILED"
     # asked on the job's host; elsewhere the job counts as running until it has been silent for some minutes
-    status = "hostname localhost; exec .venv/bin/python -m runs.status grid_iwl_only"
+    status = f"hostname localhost; exec .venv/bin/python -m runs.status grid_iwl_only {' '.join(flags)}"
     assert call("unshare", "--uts", "sh", "-c", status).split()[2] == "stopped"
+
+
+@pytest.mark.parametrize("script_line", [False, True])
+def test_what_was_decided_at_submission_holds_where_no_variable_is_handed_on(checkout, monkeypatch, script_line):
+    if script_line:
+        script = Path("scripts/cat_iwl_only.sh")
+        script.write_text(script.read_text().replace("#SBATCH --requeue\n", "#SBATCH --requeue\n#SBATCH --export=NONE\n"))
+    else:
+        monkeypatch.setenv("SBATCH_EXPORT", "NONE")
+    monkeypatch.setenv("SEEDS", "2")
+    folder = "results/a folder's *"
+    array = submit("cat_iwl_only", *SMOKE, "--out_dir", folder)["cat_iwl_only"]
+    assert states(array) == {"COMPLETED"}, logs()
+    recorded = json.loads(Path(folder, "config.json").read_text())
+    assert (recorded["execution"]["preset"], recorded["flags"]["n_runs"]) == ("demo", 2)
+    status = call(".venv/bin/python", "-m", "runs.status", "cat_iwl_only", *SMOKE, "--out_dir", folder)
+    assert status == f"cat_iwl_only 1           done     {folder}\n1 done\n"
+    # without submit.sh nothing says which preset was meant
+    array = call("sbatch", "--parsable", "scripts/cat_iwl_only.sh").strip()
+    assert {record["ExitCode"] for record in wait(array).values()} == {"2:0"}
+    assert "sbatch handed on no variables (--export=NONE)" in Path(f"logs/cat_iwl_only_{array}_1.log").read_text()
+    array = call("sbatch", "--parsable", "scripts/cat_iwl_only.sh", "PRESET=demo", *SMOKE, "--out_dir", "again").strip()
+    assert states(array) == {"COMPLETED"}, logs()
