@@ -183,20 +183,23 @@ def test_a_running_job_is_seen_and_keeps_its_folder(checkout):
 def test_what_was_decided_at_submission_holds_where_no_variable_is_handed_on(checkout, monkeypatch, script_line):
     if script_line:
         script = Path("scripts/cat_iwl_only.sh")
-        script.write_text(script.read_text().replace("#SBATCH --requeue\n", "#SBATCH --requeue\n#SBATCH --export=NONE\n"))
+        script.write_text(
+            script.read_text(encoding="utf-8").replace("#SBATCH --requeue\n", "#SBATCH --requeue\n#SBATCH --export=NONE\n"),
+            encoding="utf-8",
+        )
     else:
         monkeypatch.setenv("SBATCH_EXPORT", "NONE")
     monkeypatch.setenv("SEEDS", "2")
     folder = "results/a folder's *"
     array = submit("cat_iwl_only", *SMOKE, "--out_dir", folder)["cat_iwl_only"]
     assert states(array) == {"COMPLETED"}, logs()
-    recorded = json.loads(Path(folder, "config.json").read_text())
+    recorded = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
     assert (recorded["execution"]["preset"], recorded["flags"]["n_runs"]) == ("demo", 2)
     status = call(".venv/bin/python", "-m", "runs.status", "cat_iwl_only", *SMOKE, "--out_dir", folder)
     assert status == f"cat_iwl_only 1           done     {folder}\n1 done\n"
     # without submit.sh nothing says which preset was meant
     array = call("sbatch", "--parsable", "scripts/cat_iwl_only.sh").strip()
     assert {record["ExitCode"] for record in wait(array).values()} == {"2:0"}
-    assert "sbatch handed on no variables (--export=NONE)" in Path(f"logs/cat_iwl_only_{array}_1.log").read_text()
+    assert "sbatch handed on no variables (--export=NONE)" in Path(f"logs/cat_iwl_only_{array}_1.log").read_text(encoding="utf-8")
     array = call("sbatch", "--parsable", "scripts/cat_iwl_only.sh", "PRESET=demo", *SMOKE, "--out_dir", "again").strip()
     assert states(array) == {"COMPLETED"}, logs()
