@@ -22,6 +22,8 @@ def fault(field: dataclasses.Field, value: Any) -> str | None:
         return None
     if isinstance(value, float) and not math.isfinite(value):
         return "must be a finite number"
+    if meta["path"] and not value.strip():
+        return "is an empty path; name a file or folder, or leave the flag out"
     if meta["choices"] and value not in meta["choices"]:
         near = difflib.get_close_matches(str(value), map(str, meta["choices"]), n=1)
         return f"must be one of {', '.join(map(str, meta['choices']))}{f'; did you mean {near[0]}?' if near else ''}"

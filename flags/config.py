@@ -36,11 +36,13 @@ def flag(
     above: float | None = None,
     choices: tuple[str | int, ...] = (),
     aliases: tuple[str, ...] = (),
+    path: bool = False,
 ) -> Any:
-    """A field of `Config`. Bounds: low ≤ value ≤ high, above < value. Flags of the group `EXECUTION` say how a job is
-    run, not what it computes: they may differ when a job is resumed."""
+    """A field of `Config`. Bounds: low ≤ value ≤ high, above < value; a path may not be empty. Flags of the
+    group `EXECUTION` say how a job is run, not what it computes: they may differ when a job is resumed."""
     metadata = {
         "group": group, "help": help, "low": low, "high": high, "above": above, "choices": choices, "aliases": aliases,
+        "path": path,
     }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -59,17 +61,17 @@ class Config:
     # fmt: off
     preset: str | None = flag(EXECUTION, None, "sizes and settings that go together; unset: the paper's values, switches off", choices=presets.PRESETS)
     recipe: str | None = flag(EXECUTION, None, "how metalearning goes: batches, schedule, initial weights; unset: the preset's", choices=tuple(presets.RECIPES))
-    out_dir: str | None = flag(EXECUTION, None, "the job's folder; unset: results/EXPERIMENT/CONDITION/SEEDS", aliases=("out_file",))
+    out_dir: str | None = flag(EXECUTION, None, "the job's folder; unset: results/EXPERIMENT/CONDITION/SEEDS", aliases=("out_file",), path=True)
     overwrite: bool = flag(EXECUTION, False, "move what is in the job's folder aside and start anew")
     resume: bool = flag(EXECUTION, True, "go on where an unfinished job stopped; --no_resume moves it aside and starts anew")
     dry_run: bool = flag(EXECUTION, False, "check everything, print what would be done and what it costs, and stop")
     show: int = flag(EXECUTION, 0, "print this many metalearning episodes for people to read, and stop", low=0, high=1000000)
     use_cuda: bool = flag(EXECUTION, False, "use a GPU; without one say so and go on with the CPU")
-    threads: int | None = flag(EXECUTION, None, "CPU threads; unset: all cores", low=1, high=1024)
-    save_data_to: str | None = flag(EXECUTION, None, "write the episodes into this folder, one JSON line each")
-    save_vocab: str | None = flag(EXECUTION, None, "write the vocabulary (JSON, token → id)")
+    threads: int | None = flag(EXECUTION, None, "CPU threads; unset: OMP_NUM_THREADS, else the cores that this process may use", low=1, high=1024)
+    save_data_to: str | None = flag(EXECUTION, None, "write the episodes into this folder, one JSON line each", path=True)
+    save_vocab: str | None = flag(EXECUTION, None, "write the vocabulary (JSON, token → id)", path=True)
     log_with: str | None = flag(EXECUTION, None, "also send losses and accuracies to a tracker, which must be installed", choices=("tensorboard", "wandb"))
-    model_path: str | None = flag(EXECUTION, None, "write the best weights also to MODEL_PATH_run{i}.pt, for the published code")
+    model_path: str | None = flag(EXECUTION, None, "write the best weights also to MODEL_PATH_run{i}.pt, for the published code", path=True)
     checkpoint_every: float = flag(EXECUTION, 10.0, "minutes between two saved states; a killed job loses no more", low=0)
 
     experiment: str = flag(SETUP, "icl_iwl", "metalearning and finetuning, or finetuning from random weights", choices=presets.EXPERIMENTS)
@@ -78,8 +80,8 @@ class Config:
     max_members: int = flag(SETUP, 40, "models trained at once, at most", low=1, high=100000)
 
     task: str = flag(DATA, "grid", "which task", choices=("grid", "category"))
-    load_data_from: str | None = flag(DATA, None, "read the episodes from this folder: ours, or one of the published code")
-    load_vocab: str | None = flag(DATA, None, "read the vocabulary, which sets ids and the model's size")
+    load_data_from: str | None = flag(DATA, None, "read the episodes from this folder: ours, or one of the published code", path=True)
+    load_vocab: str | None = flag(DATA, None, "read the vocabulary, which sets ids and the model's size", path=True)
     n_train: int = flag(DATA, 12000, "metalearning episodes", low=1, high=10000000)
     n_val: int = flag(DATA, 100, "validation episodes", low=1, high=1000000)
     n_test: int = flag(DATA, 10, "test episodes of each condition", low=1, high=100000)
@@ -140,7 +142,7 @@ class Config:
     test_repeats: int = flag(ABLATION, 4, "draws that a test at a level above 0 counts together", low=1, high=1000)
 
     model_name: str = flag(MODEL, "llama2", "the Llama architecture", choices=("llama2",))
-    load_model_from: str | None = flag(MODEL, None, "start from the weights of a job's folder (and take over its data and model flags), or of a .safetensors or .pt file")
+    load_model_from: str | None = flag(MODEL, None, "start from the weights of a job's folder (and take over its data and model flags), or of a .safetensors or .pt file", path=True)
     base_seed: int | None = flag(MODEL, None, "which seed of that folder; unset: the best validated", low=0)
     n_layers: int = flag(MODEL, 12, "layers", low=1, high=1000)
     n_heads: int = flag(MODEL, 8, "attention heads", low=1, high=10000)
@@ -154,9 +156,9 @@ class Config:
     weight_init: str = flag(TRAINING, "normal", "initial weights: independent, or keys as queries, outputs as values, read out as embedded", choices=("normal", "matching"))
     adam_beta2: float = flag(TRAINING, 0.999, "Adam's second decay rate, in metalearning and finetuning", low=0, high=0.999999)
 
-    llm: str | None = flag(LLM, None, "ask this causal language model in context: a folder, or a name on the hub")
+    llm: str | None = flag(LLM, None, "ask this causal language model in context: a folder, or a name on the hub", path=True)
     llama2_size: str | None = flag(LLM, None, "the same with Llama 2, from CACHE_DIR/Llama-2-SIZE-hf", choices=("7b", "7b-chat", "13b", "13b-chat", "70b", "70b-chat"))
-    cache_dir: str | None = flag(LLM, None, "folder of pretrained weights")
+    cache_dir: str | None = flag(LLM, None, "folder of pretrained weights", path=True)
     use_quant: bool = flag(LLM, False, "load in 4 bits (nf4, double quantisation; takes a GPU and bitsandbytes)")
     chat_template: bool = flag(LLM, False, "write the prompt with the tokenizer's own chat template instead of the literal prefaces")
     llm_study: bool = flag(LLM, False, "ask for the study items as well")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import platform
 import subprocess
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from runs.folder import recorded_config
@@ -23,9 +26,43 @@ def device_of(config: Config) -> torch.device:
 
     if config.use_cuda and not torch.cuda.is_available():
         say("main.py: --use_cuda: there is no GPU here; going on with the CPU")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    torch.set_num_threads(config.threads or cores)
+    torch.set_num_threads(config.threads or usual_threads())
     return torch.device("cuda" if config.use_cuda and torch.cuda.is_available() else "cpu")
+
+
+def usual_threads(root: Path = Path("/")) -> int:
+    """Return the number of CPU threads of a job without --threads: OMP_NUM_THREADS if it is set to a number, else the cores
+    that this process may use, but no more than its cgroup's CPU quota pays for. `root` holds proc and sys."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # a list has a number for each level of nesting
+    if wanted.isdecimal() and int(wanted) > 0:
+        return min(int(wanted), 1024)  # as many as --threads takes
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([cores, *map(math.ceil, _quotas(root))]))
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """The CPU quotas, in cores, of this process's cgroup and of those that it is in, of version 1 and 2."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return
+    mounts = root / "sys/fs/cgroup"
+    for line in lines:
+        controllers, _, place = line.partition(":")[2].partition(":")
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        tops = [mounts, mounts / "unified"] if not controllers else [mounts / controllers, mounts / "cpu"]
+        group = PurePosixPath(place.strip("/"))  # within a container it may be the host's: then only its top is here
+        for folder in (top / above for top in tops for above in (group, *group.parents)):
+            with contextlib.suppress(OSError, ValueError):  # no such file, or `max`: no quota
+                if controllers:
+                    quota, period = (
+                        int((folder / f"cpu.cfs_{name}_us").read_text(encoding="utf-8")) for name in ("quota", "period")
+                    )
+                else:
+                    quota, period = map(int, (folder / "cpu.max").read_text(encoding="utf-8").split())
+                if quota > 0 and period > 0:  # of version 1, -1: no quota
+                    yield quota / period
 
 
 def environment(device: torch.device) -> dict:

@@ -22,7 +22,8 @@ import pandas as pd
 import statsmodels.api as sm
 from scipy.stats import chi2 as chi2_distribution
 
-Family = Literal["quasibinomial", "binomial"]
+from analysis.statistics.checks import Family, check_columns, check_family, check_reference
+
 Contrasts = Literal["treatment", "sum"]
 
 REFERENCE_LEVELS = ("rotated", "blocked")  # the paper's; a factor with neither has its first level in alphabetical order
@@ -50,8 +51,10 @@ def anova(
     throughout; `note` says what cannot be relied on then, and is empty if all is well. `reference`: the reference level
     by factor (see REFERENCE_LEVELS); it matters with treatment contrasts only. Rows without trials are passed over.
     Without a dispersion (one row a cell, or no row that differs from its cell's mean: R would print rounding errors divided
-    by each other) chi2 and p are NaN. ValueError: counts that are none, a factor of one level, an empty cell.
+    by each other) chi2 and p are NaN. ValueError: counts that are none, a factor of one level, an empty cell; a column that the
+    table lacks or that has rows without a value; a family, contrasts or reference that do not exist.
     """
+    check_family(family)
     data = _prepare(table, factors, successes, trials, contrasts, reference)
     full = _fit(data.columns, data)
     dispersion = full.dispersion if family == "quasibinomial" else 1.0
@@ -81,14 +84,18 @@ def simple_effects(
     the model with both factors. Columns: the level, in a column named as `within`, then those of `anova`.
     """
     effects = [effect] if isinstance(effect, str) else list(effect)
-    arguments = (successes, trials, family, "treatment", reference)
-    whole = anova(table, [within, *effects], *arguments).iloc[0] if pooled else None
+    check_family(family)
+    check_columns(table, [within, *effects], successes, trials)
+    check_reference(reference, [within, *effects])
+    whole = anova(table, [within, *effects], successes, trials, family, "treatment", reference).iloc[0] if pooled else None
+    of_effects = {name: level for name, level in (reference or {}).items() if name in effects}
+    arguments = (successes, trials, family, "treatment", of_effects)
     parts = []
     for level in ordered_levels(table[within], (reference or {}).get(within)):
         rows = table[table[within] == level]
         part = anova(rows, effects, *arguments)
         if pooled:
-            data = _prepare(rows, effects, successes, trials, "treatment", reference)
+            data = _prepare(rows, effects, successes, trials, "treatment", of_effects)
             tests = _tests(data, _fit(data.columns, data), whole.dispersion)
             part = part.assign(**tests, **whole[["dispersion", "separated", "note"]])
         part.insert(0, within, level)
@@ -125,6 +132,7 @@ def clustered(
     Columns as in `anova` with n_seeds instead of family and dispersion; NaN unless there are more seeds than degrees of
     freedom. `separated` is told; χ² stays finite.
     """
+    check_columns(table, [*factors, seed], successes, trials)
     data = _prepare(table, factors, successes, trials, contrasts, reference)
     seeds = table[seed].to_numpy()[data.rows]
     n_seeds = len(np.unique(seeds))
@@ -158,8 +166,14 @@ class _Fit:
 
 
 def ordered_levels(column: pd.Series, reference: str | None = None) -> list:
-    """A factor's levels, the reference first."""
-    levels = sorted(column.unique())
+    """A factor's levels, the reference first. Raises ValueError for a reference level without rows, and for levels that have no
+    order."""
+    try:
+        levels = sorted(column.unique())
+    except TypeError:
+        raise ValueError(f"{column.name}: has levels of several types, which have no order") from None
+    if not levels:
+        raise ValueError(f"{column.name}: has no rows")
     if reference is None:
         reference = next((level for level in REFERENCE_LEVELS if level in levels), levels[0])
     if reference not in levels:
@@ -175,15 +189,12 @@ def _prepare(
     contrasts: Contrasts,
     reference: Mapping[str, str] | None,
 ) -> _Data:
-    if missing := [name for name in (*factors, successes, trials) if name not in table]:
-        raise ValueError(f"the table has no column {', '.join(missing)}")
+    check_columns(table, factors, successes, trials)
+    check_reference(reference, factors)
     if contrasts not in ("treatment", "sum"):
         raise ValueError(f"contrasts are 'treatment' or 'sum', not {contrasts!r}")
     table = table.reset_index(drop=True)
-    counts = table[[successes, trials]].to_numpy(float)
-    if not ((counts >= 0).all() and (counts[:, 0] <= counts[:, 1]).all()):  # NaN fails, too
-        raise ValueError(f"every row needs 0 ≤ {successes} ≤ {trials}")
-    table = table[counts[:, 1] > 0]
+    table = table[table[trials] > 0]
     n = table[trials].to_numpy(float)
     levels = {name: ordered_levels(table[name], (reference or {}).get(name)) for name in factors if len(table)}
     for name in factors:

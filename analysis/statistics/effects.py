@@ -21,6 +21,7 @@ import pandas as pd
 from scipy.stats import bootstrap
 
 from analysis.statistics.binomial import ordered_levels
+from analysis.statistics.checks import check_columns, check_reference
 from engine.streams import stream
 
 CONFIDENCE = 0.95
@@ -30,7 +31,8 @@ N_RESAMPLES = 9999
 def mean_interval(
     table: pd.DataFrame, by: Sequence[str], seed: str = "seed", successes: str = "n_correct", trials: str = "n_queries"
 ) -> pd.DataFrame:
-    """Mean accuracy of each condition: columns `by`, mean, low, high, n_seeds. low and high are NaN with one seed."""
+    """Mean accuracy of each condition: columns `by`, mean, low, high, n_seeds. low and high are NaN with one seed.
+    ValueError, also of `effect_size`: a column that is missing or has rows without a value; counts that are none."""
     accuracy = _by_seed(table, [*by, seed], successes, trials)
     rows = []
     for key, values in accuracy.groupby(list(by), sort=False):
@@ -58,6 +60,7 @@ def effect_size(
     """
     reference = reference or {}
     factors = [effect] if within is None else [within, effect]
+    check_reference(reference, factors)
     accuracy = _by_seed(table, [*factors, seed], successes, trials)
     cells = {key: values.droplevel(factors) for key, values in accuracy.groupby(factors, sort=False)}
     base, *others = ordered_levels(table[effect], reference.get(effect))
@@ -79,6 +82,7 @@ def effect_size(
 
 def _by_seed(table: pd.DataFrame, by: list[str], successes: str, trials: str) -> pd.Series:
     """Accuracy with index `by`, the seed last; rows without trials are passed over."""
+    check_columns(table, by, successes, trials)
     table = table[table[trials] > 0]
     return (table[successes] / table[trials]).groupby([table[name] for name in by]).mean()
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.statistics import binomial, effects
+from analysis.statistics.checks import Family, check_columns, check_family
 
 COLUMNS = ["model", "within", "term", "χ²", "df", "p", "note"]
 
 
-def model_tests(rows: pd.DataFrame, family: binomial.Family = "quasibinomial", effect: str = "curriculum") -> pd.DataFrame:
+def model_tests(rows: pd.DataFrame, family: Family = "quasibinomial", effect: str = "curriculum") -> pd.DataFrame:
     """Type-III tests of rotation × `effect`: as the paper has them (treatment contrasts, reference levels rotated and blocked),
     with sum contrasts, simple effects within each rotation, and with seeds as clusters if there are seeds. What cannot be
     tested is a row with a note."""
+    check_family(family)
+    check_columns(rows, ["rotation", effect], "n_correct", "n_queries")
     factors = [name for name in ("rotation", effect) if rows[name].nunique() > 1]
     if effect not in factors:
         return pd.DataFrame([dict.fromkeys(COLUMNS, "") | {"note": f"only one {effect.replace('_', ' ')}: nothing to test"}])
@@ -43,6 +46,7 @@ def _attempt(model: str, test) -> pd.DataFrame:
 
 def effect_sizes(rows: pd.DataFrame, effect: str = "curriculum") -> pd.DataFrame:
     """Differences of mean accuracy with 95 % bootstrap intervals over seeds: see `effects.effect_size`."""
+    check_columns(rows, ["rotation", effect, "seed"], "n_correct", "n_queries")
     if rows[effect].nunique() < 2:
         return pd.DataFrame()
     return effects.effect_size(rows, effect, "rotation" if rows.rotation.nunique() > 1 else None)

@@ -1,6 +1,7 @@
 """Tests of conditions against R (tests/analysis/r/), against independent ways to the same number, and by hand."""
 
 import warnings
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy.stats import chi2_contingency
 
 from analysis.statistics.binomial import anova, clustered, simple_effects
 from analysis.statistics.effects import effect_size, mean_interval
+from analysis.statistics.inference import effect_sizes, model_tests
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -244,6 +246,52 @@ def test_tables_that_cannot_be_tested(change, complaint):
     for test in (anova, clustered):
         with pytest.raises(ValueError, match=complaint):
             test(change(BLOCKED_AT_ONE), FACTORS)
+
+
+TESTS = {
+    "anova": lambda t, **more: anova(t, FACTORS, **more),
+    "clustered": lambda t, **more: clustered(t, FACTORS, **more),
+    "simple_effects": lambda t, **more: simple_effects(t, "curriculum", "rotation", **more),
+    "effect_size": lambda t, **more: effect_size(t, "curriculum", "rotation", **more),
+    "mean_interval": lambda t, **more: mean_interval(t, FACTORS, **more),
+    "model_tests": lambda t, **more: model_tests(t, **more),
+    "effect_sizes": lambda t, **more: effect_sizes(t, **more),
+}
+OF_SEEDS = ("clustered", "effect_size", "mean_interval", "effect_sizes")
+
+
+@pytest.mark.parametrize(
+    ("change", "more", "complaint", "tests"),
+    [
+        (lambda t: t.drop(columns="curriculum"), {}, "the table has no column curriculum", TESTS),
+        (lambda t: t.drop(columns="seed"), {}, "the table has no column seed", OF_SEEDS),
+        (lambda t: t.drop(columns="n_queries"), {}, "the table has no column n_queries", TESTS),
+        (lambda t: t.assign(curriculum=t.curriculum.where(t.index != 3)), {}, "^curriculum: 1 of 80 rows have no value", TESTS),
+        (lambda t: t.assign(seed=t.seed.where(t.index > 1)), {}, "^seed: 2 of 80 rows have no value", OF_SEEDS),
+        (lambda t: t.assign(n_correct="many"), {}, "n_correct and n_queries must be numbers", TESTS),
+        (lambda t: t.assign(n_correct=t.n_correct.where(t.index != 3)), {}, "0 ≤ n_correct ≤ n_queries", TESTS),
+        (lambda t: t.assign(curriculum=[0, "a"] * 40), {}, "curriculum: has levels of several types", list(TESTS)[:4]),
+        (lambda t: t, {"family": "quasi"}, "family is one of 'quasibinomial', 'binomial', not 'quasi'",
+         ("anova", "simple_effects", "model_tests")),
+        (lambda t: t, {"reference": {"curiculum": "blocked"}}, "reference: curiculum is none of the factors rotation, curriculum",
+         list(TESTS)[:4]),
+    ],
+)  # fmt: skip
+def test_what_a_test_cannot_use_is_named(change, more, complaint, tests):
+    rng = np.random.default_rng(0)
+    rows = product(range(10), ["rotated", "unrotated"], ["blocked", "interleaved"], range(2))
+    table = pd.DataFrame(rows, columns=["seed", *FACTORS, "repeat"]).assign(n_queries=9)
+    table["n_correct"] = rng.integers(0, 10, len(table))
+    for test in tests:
+        TESTS[test](table)
+        with pytest.raises(ValueError, match=complaint):
+            TESTS[test](change(table), **more)
+
+
+def test_simple_effects_take_the_reference_of_both_factors():
+    plain = simple_effects(BLOCKED_AT_ONE, "curriculum", "rotation")
+    turned = simple_effects(BLOCKED_AT_ONE, "curriculum", "rotation", reference={"rotation": "unrotated", "curriculum": "blocked"})
+    assert turned.rotation.tolist() == plain.rotation.tolist()[::-1]
 
 
 def test_a_reference_level_that_is_not_there():

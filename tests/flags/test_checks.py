@@ -1,5 +1,6 @@
 """Every combination of data and prompt options, read back by a parser that knows only the rules of the tasks."""
 
+import dataclasses
 import itertools
 import re
 from collections import Counter
@@ -12,7 +13,7 @@ import prompts
 from data import Encoder
 from flags.checks import check
 from flags.command_line import parse
-from flags.config import BadInput
+from flags.config import BadInput, Config
 from tasks import check_task, make_task
 from tasks.task import CURRICULA, ROTATIONS
 
@@ -216,3 +217,14 @@ def test_metalearning_and_tests_have_one_length(task):
         for e in [encoder.episodes(0, split, rotation, curriculum, n)]
     }
     assert len(shapes) == 1
+
+
+@pytest.mark.parametrize("value", ["", " "])
+def test_an_empty_path_is_an_error(value):
+    """As of a shell's variable that is not set."""
+    texts = [f for f in dataclasses.fields(Config) if "str" in str(f.type) and not f.metadata["choices"]]
+    paths = [f for f in texts if f.metadata["path"]]
+    assert {f.name for f in texts} - {f.name for f in paths} == {"scoring"}
+    for name in [name for f in paths for name in (f.name, *f.metadata["aliases"])]:
+        with pytest.raises(BadInput, match=r": is an empty path; name a file or folder, or leave the flag out$"):
+            parse([f"--{name}", value])
