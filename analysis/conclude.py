@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from analysis.measures import llm, summary
 from analysis.measures.summary import Summary
+from runs.files import write_json
 from runs.terminal import say
 
 if TYPE_CHECKING:
@@ -64,8 +65,6 @@ def results(folder: Path) -> tuple[Summary, Path | None]:
     except ValueError:
         is_llm = summary.read_flags(folder)["experiment"] == "llm"
         found = {"llm": llm.summarise(folder)} if is_llm else summary.summarise(folder)
-        from runs.files import write_json
-
         write_json(folder / "summary.json", found)
         say(f"main.py: {folder / 'summary.json'} was damaged, and was made again from the tables")
     path = folder / PICTURE

@@ -69,5 +69,6 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write JSON, UTF-8, as `write_atomically` does."""
-    write_atomically(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    """Write JSON, UTF-8, as `write_atomically` does; bytes of a path that are not UTF-8 become JSON's escapes."""
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    write_atomically(path, text.encode(errors="backslashreplace"))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from runs.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,7 +68,7 @@ def save_png(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, whole or not at all."""
     import matplotlib.pyplot as plt
 
-    unfinished = path.with_name(f".{path.name}.new")
-    figure.savefig(unfinished, format="png")
-    os.replace(unfinished, path)
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
     plt.close(figure)
+    write_atomically(path, content.getvalue())
