@@ -33,7 +33,8 @@ esac
 
 # Without the submitting shell's variables nobody knows whether PRESET was one of them.
 if in_batch_job && [[ ${SLURM_EXPORT_ENV:-ALL} != ALL* && -z ${PRESET:-} ]]; then
-    fail "sbatch handed on no variables (--export=$SLURM_EXPORT_ENV), so PRESET is not known; use scripts/submit.sh, or: sbatch scripts/$SWEEP_NAME.sh PRESET=paper"
+    fail "sbatch handed on no variables (--export=$SLURM_EXPORT_ENV), so PRESET is not known;" \
+        "use scripts/submit.sh, or: sbatch scripts/$SWEEP_NAME.sh PRESET=paper"
 fi
 PRESET=${PRESET:-paper}
 CACHE_DIR=${CACHE_DIR:-${HOME:-~}/.cache/llama2}
@@ -47,7 +48,9 @@ swept() {
     for flag in "$@"; do
         for word in ${passed[@]+"${passed[@]}"}; do
             case $word in
-                "--$flag" | "--$flag="*) fail "--$flag: each element of this sweep has its own; leave the flag out, or call main.py with it" ;;
+                "--$flag" | "--$flag="*)
+                    fail "--$flag: each element of this sweep has its own; leave the flag out, or call main.py with it"
+                    ;;
             esac
         done
     done
@@ -81,9 +84,12 @@ sweep_seeds() {
 
 # The levels that a trade-off of this preset trains at: sweep_levels TASK EXPERIMENT
 sweep_levels() {
-    local levels
-    levels=$(ask_python -c \
-        'import sys; from flags.presets import training_levels; print("levels", *(f"{x:g}" for x in training_levels(*sys.argv[1:])))' "$PRESET" "$@") || exit
+    local program levels
+    program='
+import sys
+from flags.presets import training_levels
+print("levels", *(f"{level:g}" for level in training_levels(*sys.argv[1:])))'
+    levels=$(ask_python -c "$program" "$PRESET" "$@") || exit
     sweep ablation_level ${levels##*levels}
 }
 
@@ -146,7 +152,8 @@ run_all() {
 run_of_array() {
     local n=${#elements[@]} id=$SLURM_ARRAY_TASK_ID
     if ((${SLURM_ARRAY_TASK_MAX:-$n} < n)); then
-        echo "$SWEEP_NAME: the sweep has $n elements, this array ends at $SLURM_ARRAY_TASK_MAX; scripts/submit.sh $SWEEP_NAME submits all" >&2
+        printf '%s: the sweep has %s elements, this array ends at %s; scripts/submit.sh %s submits all\n' \
+            "$SWEEP_NAME" "$n" "$SLURM_ARRAY_TASK_MAX" "$SWEEP_NAME" >&2
     fi
     if ((id > n)); then
         echo "$SWEEP_NAME: there are only $n elements; nothing to do"
@@ -166,7 +173,8 @@ here() {
 run_under_slurm() {
     local pid status
     set_flags "$1"
-    echo "$SWEEP_NAME, element $1 of ${#elements[@]}, SLURM job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1)): main.py $(quoted "${flags[@]}")"
+    printf '%s, element %s of %s, SLURM job %s, start %s: main.py %s\n' "$SWEEP_NAME" "$1" "${#elements[@]}" \
+        "$SLURM_JOB_ID" "$((${SLURM_RESTART_COUNT:-0} + 1))" "$(quoted "${flags[@]}")"
     # In the background, as a shell in `wait` acts on a signal at once; the signal reaches the shell alone and is passed on.
     "$PYTHON" main.py "${flags[@]}" &
     pid=$!
@@ -181,7 +189,11 @@ run_under_slurm() {
     case $status in
         75 | 140) # 140: the signal came before the program listened, so there was nothing to save
             echo "$SWEEP_NAME: element $1 goes back into the queue"
-            scontrol requeue "$SLURM_JOB_ID" && sleep 60 # until SLURM ends this start
+            if scontrol requeue "$SLURM_JOB_ID"; then
+                sleep 60 # until SLURM ends this start
+            else
+                echo "$SWEEP_NAME: element $1 could not be put back into the queue; submit it again, it goes on from there" >&2
+            fi
             ;;
     esac
     exit "$status"

@@ -1,7 +1,7 @@
-# What submit.sh and the sweeps' scripts share: it goes to the repository's root, reads scripts/site.sh and takes the arguments apart.
+# What submit.sh and the sweeps' scripts share: go to the repository's root, read scripts/site.sh, take the arguments apart.
 #
-# Before it: SWEEP_NAME, which errors begin with. Arguments: [NAME=VALUE ...] [WORDS] [FLAGS]. After it: PRESET, SEEDS, … are checked,
-# `words` are the words before the flags (an element's number, a sweep's name, --list), `passed` are the flags for main.py.
+# Before it: SWEEP_NAME, which errors begin with. Arguments: [NAME=VALUE ...] [WORDS] [FLAGS]. After it: PRESET, SEEDS, … are
+# checked, `words` are the words before the flags (an element's number, a sweep's name, --list), `passed` the flags for main.py.
 #
 # For bash 4.2 and newer. An empty array counts as unset before bash 4.4, hence ${array[@]+"${array[@]}"}.
 if [ -z "${BASH_VERSION:-}" ]; then
@@ -99,7 +99,8 @@ usage() {
 
 # What is given as NAME=VALUE, or as --preset, wins over site.sh, and that over the environment.
 take_arguments() {
-    local word k
+    local word k own=--list
+    if [ "$SWEEP_NAME" = submit.sh ]; then own="--all --dry_run"; fi
     words=() passed=()
     for word in "$@"; do
         if [[ $word == *[$'\n\r']* ]]; then fail "$(quoted "${word//[$'\n\r']/?}"): must not hold a line break (? here)"; fi
@@ -108,9 +109,10 @@ take_arguments() {
         case $1 in
             PRESET=* | SEEDS=* | SEEDS_PER_JOB=* | BASE=* | PYTHON=* | CACHE_DIR=*) printf -v "${1%%=*}" %s "${1#*=}" ;;
             --help | -h) usage ;;
-            --list) [ "$SWEEP_NAME" != submit.sh ] || break && words+=("$1") ;;
-            --all | --dry_run) [ "$SWEEP_NAME" = submit.sh ] || break && words+=("$1") ;;
-            -*) break ;;
+            -*)
+                if [[ " $own " != *" $1 "* ]]; then break; fi
+                words+=("$1")
+                ;;
             *) words+=("$1") ;;
         esac
         shift
@@ -136,7 +138,9 @@ check_settings() {
             PRESET:demo | PRESET:laptop | PRESET:paper) ;;
             PRESET:*) fail "PRESET=$value: must be demo, laptop or paper" ;;
             SEEDS:* | SEEDS_PER_JOB:*)
-                if ! [[ $value =~ ^[1-9][0-9]{0,3}$ ]]; then fail "$name=$value: must be a whole number from 1 to 9999, written without zeros before it"; fi
+                if ! [[ $value =~ ^[1-9][0-9]{0,3}$ ]]; then
+                    fail "$name=$value: must be a whole number from 1 to 9999, written without zeros before it"
+                fi
                 ;;
         esac
     done
@@ -146,7 +150,9 @@ check_settings() {
 find_python() {
     local found
     PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
-    found=$(type -P -- "$PYTHON") || fail "PYTHON=$PYTHON: there is no such program; name an interpreter that has this project's packages"
+    if ! found=$(type -P -- "$PYTHON"); then
+        fail "PYTHON=$PYTHON: there is no such program; name an interpreter that has this project's packages"
+    fi
     case $found in
         /*) PYTHON=$found ;;
         *) PYTHON=$PWD/$found ;;

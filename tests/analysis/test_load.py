@@ -4,14 +4,17 @@ import json
 import os
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from analysis.jobs import sample
+from analysis.jobs.job import Job
 from analysis.jobs.load import Unreadable, load
 from analysis.jobs.tables import BadTable
 from benchmarks.synthetic import write
+from flags.command_line import parse
 from runs.records import TABLES
 
 SMALL = "--preset demo --n_test 2 --n_steps_per_block 40"
@@ -226,8 +229,6 @@ def test_a_table_without_its_end_is_named_with_its_line(here):
 
 
 def test_the_command_of_a_job_makes_the_same_job(here):
-    from flags.command_line import parse
-
     base = job("--pt_cond interleaved --no_congruent_only --seed 4 --n_runs 2")
     base = base.rename(base.with_name("the base's $(own) *"))
     left_out = job("--task grid --p_flip_xy 0.5 --recipe robust --n_epochs 30 --unflipped_epochs 20 --seed 7")
@@ -237,3 +238,22 @@ def test_the_command_of_a_job_makes_the_same_job(here):
         again = parse(shlex.split(found.command)[2:]).defining_values()
         recorded = json.loads((folder / "config.json").read_text())["flags"]
         assert json.loads(json.dumps(again)) == recorded
+
+
+def test_a_command_survives_a_shell(tmp_path):
+    """Paths that a shell, or the reader of the flags, would take apart."""
+    odd = '-a  b*\'s "$(touch x)" ü;&'
+    for flags in (
+        ["--load_data_from", f"./{odd}"],
+        [f"--load_data_from={odd}"],
+        [f"--llm={odd}", "--task", "grid", "--cache_dir", "~"],
+    ):
+        config = parse(["--preset", "demo", *flags])
+        found = Job(tmp_path, json.loads(json.dumps(config.defining_values())), config.execution_values(), True)
+        shell = f"python() {{ printf '%s\\0' \"$@\"; }}; {found.command}"
+        words = subprocess.run(["bash", "-c", shell], cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=True).stdout.split(
+            "\0"
+        )
+        assert words[0] == "main.py"
+        assert parse(words[1:-1]).defining_values() == config.defining_values()
+    assert not os.listdir(tmp_path)
