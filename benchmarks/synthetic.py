@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.jobs.tables import COLUMNS
+from data import n_batches
 from engine.streams import stream
 from flags.command_line import parse
 from flags.config import Config
@@ -58,8 +59,8 @@ def _groups(config: Config) -> str:
 
 
 def _steps(config: Config, every: int) -> np.ndarray:
-    in_block = sorted({*range(every, config.n_steps_per_block + 1, every), config.n_steps_per_block})
-    return np.concatenate([[0], *(np.array(in_block) + block * config.n_steps_per_block for block in range(config.n_blocks))])
+    steps = range(1, config.n_finetuning_steps + 1)
+    return np.array([0, *(step for step in steps if step % every == 0 or step % config.n_steps_per_block == 0)])
 
 
 def _grid(config: Config, seed: int, condition: tuple[str, str, str, str], steps: np.ndarray, **inner: list) -> pd.DataFrame:
@@ -103,14 +104,31 @@ def _losses(config: Config, seed: int, condition: tuple[str, str, str, str], rng
 
 
 def _metalearning(config: Config, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
-    last = config.test_every * 30 * bool(config.n_epochs)
-    steps = range(0, last + 1, config.test_every)
-    rows = pd.MultiIndex.from_product([config.seeds, steps, ["study_A", "study_B", "novel"]], names=["seed", "step", "subset"])
-    rows = rows.to_frame(index=False).assign(epoch=0, n_queries=1000, loss=1.0)
-    climb = 1 / (1 + np.exp(-(rows.step - (0.3 + 0.05 * (rows.seed % 5)) * last) / max(1, 0.05 * last)))
-    rows["n_correct"] = rng.binomial(1000, CHANCE[config.task] + (0.99 - CHANCE[config.task]) * (climb if config.n_epochs else 0))
-    rows["is_best"] = (rows.step == last).astype(int)
-    return {"pretrain_accuracy": rows, "pretrain_loss": rows}
+    """Validations that climb from chance to .99, a little later for each seed, and losses, at the steps that a job has them at."""
+    n_queries = 25 if config.task == "grid" else config.n_symbols**2
+    per_epoch = n_batches(config, config.n_train, n_queries)
+    total, subsets = config.n_epochs * per_epoch, [*(f"study_{group}" for group in _groups(config)), "novel"]
+    validations, losses = [], []
+    for seed in config.seeds:
+        kept, stale, last = -1, 0, 0
+        for last in _times(total, config.test_every, per_epoch, first=True):
+            climb = 1 / (1 + np.exp(-(last - (0.3 + 0.05 * (seed % 5)) * total) / max(1, 0.05 * total)))
+            right = rng.binomial(1000, CHANCE[config.task] + (0.99 - CHANCE[config.task]) * (climb if total else 0), len(subsets))
+            kept, stale, is_best = max(kept, right[-1]), 0 if right[-1] > kept else stale + 1, int(right[-1] > kept)
+            validations += [(seed, last, -(-last // per_epoch), *of, 1000, is_best) for of in zip(subsets, right, strict=True)]
+            if config.stop_early and (stale >= config.patience or kept == 1000):
+                break
+        steps = sorted(
+            {*(step for step in _times(total, config.print_every, per_epoch) if step <= last), *([last] if last else [])}
+        )
+        losses += [(seed, step, -(-step // per_epoch), subset, 1.0) for step in steps for subset in subsets]
+    rows = {"pretrain_accuracy": validations, "pretrain_loss": losses}
+    return {name: pd.DataFrame(of, columns=list(COLUMNS[name])) for name, of in rows.items()}
+
+
+def _times(total: int, every: int, per_epoch: int, first: bool = False) -> list[int]:
+    """The updates after which a job writes: each multiple of `every`, the last of each epoch; with `first` also 0."""
+    return [step for step in range(not first, total + 1) if step % every == 0 or step % per_epoch == 0]
 
 
 def _llm(config: Config) -> dict[str, pd.DataFrame]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shlex
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ from flags import presets
 from flags.config import CATEGORY, DATA, GRID, MODEL, PROMPT, Config
 
 CHANGED = "changed"  # in a size's name: the task or the model is not the preset's
+TRADE_OFF_OF = {presets.EXPERIMENT_VALUES[name]["ablation"]: name for name in presets.TRADE_OFFS}
 
 
 @dataclass(frozen=True)
@@ -29,28 +31,49 @@ class Job:
 
     @cached_property
     def size(self) -> str:
-        """The preset; the recipe if it is not the preset's; and whether flags have changed the task or the model."""
+        """The preset; the recipe if it is not the preset's; an ablation that no trade-off varies; and whether flags have changed
+        the task or the model."""
         preset, recipe = self.execution.get("preset") or "no preset", self.execution.get("recipe")
         words = [preset] if recipe in (None, presets.DEFAULT_RECIPE.get(preset, "published")) else [preset, f"{recipe} recipe"]
         free = {"task", "load_model_from", "base_seed", "n_train", "n_val", "n_test", "max_len"}
         of_task = {f.name for f in fields(DATA, GRID, CATEGORY, PROMPT, MODEL)} - free
         usual = self._preset_values
         changed = [name for name in of_task if self.flags[name] != usual[name]]
+        words += [self.disturbed] if self.disturbed else []
         return ", ".join(words + ([CHANGED] if changed and self.experiment != "llm" else []))
+
+    @property
+    def disturbed(self) -> str:
+        """The ablation of a job that belongs to no trade-off ("mask 0.5"); empty without one. It changes what finetuning does to
+        the weights, so such a job stands beside no plain one."""
+        if self.flags["ablation"] is None or self.experiment in presets.TRADE_OFFS:
+            return ""
+        return f"{self.flags['ablation']} {self.training_level:g}"
 
     @property
     def _preset_values(self) -> dict[str, Any]:
         """What the flags would be if none had been passed but preset, recipe, task, experiment and the epochs."""
-        names = (self.execution.get("preset"), self.task, self.experiment, self.execution.get("recipe"))
+        names = (self.execution.get("preset"), self.task, self.flags["experiment"], self.execution.get("recipe"))
         return {f.name: f.default for f in dataclasses.fields(Config)} | presets.values(*names, self.flags["n_epochs"])
+
+    @cached_property
+    def config(self) -> Config:
+        """The flags as a configuration."""
+        known = {f.name: self.flags[f.name] for f in dataclasses.fields(Config)}
+        return Config(**{**known, "preset": self.execution.get("preset"), "base_seeds": tuple(known["base_seeds"])})
 
     @property
     def task(self) -> str:
         return self.flags["task"]
 
-    @property
+    @cached_property
     def experiment(self) -> str:
-        return self.flags["experiment"]
+        """The experiment of the flags; of a published trade-off command, which passes no --experiment, the trade-off that the job
+        is a level of: loaded weights, finetuned on rule-like tasks under an ablation."""
+        flags = self.flags
+        is_level = flags["experiment"] == "icl_iwl" and flags["ablation"] in TRADE_OFF_OF and flags["load_model_from"]
+        is_plain = flags["n_epochs"] == 0 and flags["pt_rot_cond"] == "unrotated" and not flags["with_iwl_only"]
+        return TRADE_OFF_OF[flags["ablation"]] if is_level and is_plain and self.is_finetuned else flags["experiment"]
 
     @property
     def metalearned_on(self) -> tuple[str, str]:
@@ -69,15 +92,24 @@ class Job:
         return tuple(self.flags["base_seeds"]) or tuple(range(first, first + self.flags["n_runs"]))
 
     @property
+    def model(self) -> str:
+        """The language model that is asked: its path, or its name on the hub; empty for other jobs."""
+        if self.experiment != "llm":
+            return ""
+        llama = os.path.join(self.flags["cache_dir"] or "", f"Llama-2-{self.flags['llama2_size']}-hf")
+        return os.path.normpath(self.flags["llm"] or llama)
+
+    @property
     def conditions(self) -> list[tuple]:
-        """What sets it apart from other jobs of its experiment, beside the seeds. A language model's job may have several."""
+        """What sets its rows apart from those of other jobs of its experiment, beside the seeds: the model that is asked or what
+        was metalearned, and each condition that is tested."""
         if self.experiment == "llm":
-            model = self.flags["llm"] or self.flags["llama2_size"]
             asked = (self.flags["pt_rot_cond"], self.flags["pt_cond"])
             every = (words.ROTATIONS, words.CURRICULA)
-            return [(model, *c) for c in product(*([one] if one else all_ for one, all_ in zip(asked, every, strict=True)))]
-        tested = self.flags["pt_rot_cond"] if self.flags["test_one_rot_cond"] else ""
-        return [(*self.metalearned_on, self.training_level, tested)]
+            chosen = product(*([one] if one else all_ for one, all_ in zip(asked, every, strict=True)))
+            return [(self.model, *condition) for condition in chosen]
+        tested = [self.flags["pt_rot_cond"]] if self.flags["test_one_rot_cond"] else words.ROTATIONS
+        return [(*self.metalearned_on, self.training_level, rotation) for rotation in tested]
 
     @property
     def is_finetuned(self) -> bool:
@@ -101,7 +133,7 @@ class Job:
         for name in ("preset", "recipe"):
             if self.execution.get(name):
                 words += [f"--{name}", self.execution[name]]
-        words += ["--task", self.task, "--experiment", self.experiment]
+        words += ["--task", self.task, "--experiment", self.flags["experiment"]]
         derived = {"task", "experiment", "base_seeds", *(_inherited() if self.flags["load_model_from"] else ())}
         derived |= presets.without_effect(self.flags).keys()
         for name, value in self.flags.items():

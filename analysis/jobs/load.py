@@ -12,23 +12,19 @@ import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from analysis.jobs import tables
-from analysis.jobs.job import Job, fields
-from flags import presets
-from flags.config import CATEGORY, DATA, DERIVED, EXECUTION, FINETUNING, GRID, MODEL, PROMPT, Config, is_sound
+from analysis.jobs.compare import Unreadable, refuse_doubles, refuse_mixtures
+from analysis.jobs.job import Job
+from analysis.jobs.whole import check_whole
+from flags.config import DERIVED, EXECUTION, Config, is_sound
 
 SAMPLE = "sample"  # results/sample is read only when it is asked for: it may hold what the reader's own jobs hold as well
 OF_JOB = ("size", "task", "experiment", "pt_rotation", "pt_curriculum")
-
-
-class Unreadable(Exception):
-    """Results that cannot be put together: which, and why."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +58,16 @@ class Sweep:
 
     def _read(self, name: str) -> pd.DataFrame:
         parts = []
+        models = model_labels([job for job in self.jobs if job.experiment == "llm"])
         for number, job in enumerate(self.jobs):
-            if (job.experiment == "llm") != (name == "llm_accuracy"):
+            if (job.experiment == "llm") != name.startswith("llm_"):
+                continue
+            if name == "llm_generated" and not tables.find(job.folder, name).exists():  # nothing was, or it was not handed on
                 continue
             rows = tables.read(job.folder, name)
-            _check_whole(job, name, rows)
+            check_whole(job, name, rows)
+            if job.model in models:
+                rows["model"] = models[job.model]
             parts.append(rows.assign(job=np.int16(number), training_level=job.training_level))
         if not parts:
             return pd.DataFrame(columns=[*tables.COLUMNS[name], "job", "training_level", *OF_JOB])
@@ -82,36 +83,16 @@ class Sweep:
         return rows
 
 
-def _check_whole(job: Job, name: str, rows: pd.DataFrame) -> None:
-    """A finished job's table has all of its seeds, each condition and episode as often as the others, and reaches the last step.
-
-    Raises tables.BadTable.
-    """
-    if job.experiment == "llm":
-        return
-    path = tables.find(job.folder, name)
-    there, expected = set(rows.seed.unique()), set(job.seeds)
-    steps = job.flags["n_blocks"] * job.flags["n_steps_per_block"]
-    if name.startswith("finetune") and (steps or len(rows)):
-        last = rows.step.max() if len(rows) else 0
-        if last != steps:
-            raise tables.BadTable(f"{path}, line {len(rows) + 1}: ends at step {last} of {steps}; lines are missing")
-        unit = ["seed", "init", "rotation", "context_curriculum", "step_curriculum", "episode"]
-        found = rows.groupby(unit).size()
-        tested = [column for column in ("step", "test_level", "subset") if column in rows]
-        wanted = int(np.prod([rows[column].nunique() for column in tested]))
-        per_seed = found.groupby("seed").size()
-        if (found != wanted).any():
-            where, n = found.index[(found != wanted).argmax()], int(found[found != wanted].iloc[0])
-            line = int(np.flatnonzero((rows[unit].astype(str) == [str(word) for word in where]).all(axis=1))[0]) + 2
-            raise tables.BadTable(f"{path}, line {line}: the episode that begins there has {n} lines instead of {wanted}")
-        if per_seed.nunique() > 1:
-            raise tables.BadTable(
-                f"{path}, line {len(rows) + 1}: seed {per_seed.idxmin()} has fewer episodes than seed {per_seed.idxmax()}"
-            )
-    if there != expected and (len(rows) or (name.startswith("finetune") and steps)):
-        missing = ", ".join(map(str, sorted(there ^ expected)))
-        raise tables.BadTable(f"{path}, line {len(rows) + 1}: is not of the job's seeds; too many or missing: {missing}")
+def model_labels(jobs: list[Job]) -> dict[str, str]:
+    """The names of language models that share the last part of their path: as many parts of it as tell them apart."""
+    models = {job.model: Path(job.model).parts for job in jobs}
+    labels = {}
+    for model, parts in models.items():
+        others = [other for name, other in models.items() if name != model and other[-1:] == parts[-1:]]
+        if others:
+            n = next(n for n in range(2, len(parts) + 2) if all(other[-n:] != parts[-n:] for other in others))
+            labels[model] = str(Path(*parts[-n:]))
+    return labels
 
 
 def load(root: Path) -> Sweep:
@@ -124,8 +105,8 @@ def load(root: Path) -> Sweep:
         raise Unreadable(f"{root}: there is no such folder")
     jobs = list(_jobs(root))
     sweep = Sweep(root, [job for job in jobs if job.finished], [job for job in jobs if not job.finished])
-    _refuse_doubles(sweep.jobs)
-    _refuse_mixtures(sweep.jobs)
+    refuse_doubles(sweep.jobs)
+    refuse_mixtures(sweep.jobs)
     return sweep
 
 
@@ -147,45 +128,3 @@ def _jobs(root: Path) -> Iterable[Job]:
             if f.metadata["group"] not in (EXECUTION, DERIVED) and not is_sound(f, job.flags[f.name]):
                 raise Unreadable(f"{path}: is not the configuration of a job: {f.name} is {job.flags[f.name]!r}")
         yield job
-
-
-def _refuse_doubles(jobs: list[Job]) -> None:
-    found: dict[tuple, Job] = {}
-    for job in jobs:
-        for condition, seed in product(job.conditions, job.seeds):
-            key = (job.size, job.task, job.experiment, condition, seed)
-            if key in found:
-                what = " ".join(word for word in (job.experiment, *condition) if word and isinstance(word, str))
-                raise Unreadable(
-                    f"seed {seed} of {what} is there twice: in {found[key].folder} and in {job.folder}; read one of them"
-                )
-            found[key] = job
-
-
-def _refuse_mixtures(jobs: list[Job]) -> None:
-    """Within a condition only seeds may differ; within a size and task, what the figures compare: experiment, what was
-    metalearned, the level of an ablation."""
-    seeds = {"seed", "n_runs", "base_seeds", "base_seed", "load_model_from", "max_members"}
-    seeds |= {"restarts"}  # a seed that learns at its first start is the same with any number of them
-    by_condition = {"ablation_level", "pt_rot_cond", "pt_cond"}
-    which = {"with_iwl_only", "test_one_rot_cond", "congruent_only"}  # conditions are finetuned, not what comes of them
-    finetuning = {f.name for f in fields(FINETUNING)} - which
-    task = {f.name for f in fields(DATA, GRID, CATEGORY, PROMPT, MODEL)}
-    everything = {f.name for f in dataclasses.fields(Config)} - {f.name for f in fields(EXECUTION)}
-    first: dict[tuple, Job] = {}
-    for job in jobs:
-        group = (job.size, job.task)
-        own = everything - seeds - by_condition - which
-        if job.experiment in presets.TRADE_OFFS:
-            own |= {"load_model_from"}  # its levels start from one base
-        compared = [((*group, job.experiment, job.metalearned_on, job.conditions[0][0]), own)]
-        if job.experiment != "llm":
-            compared.append(((*group, "task"), task - seeds))
-        if job.experiment in ("icl_iwl", "iwl_only") and job.is_finetuned:
-            compared.append(((*group, "finetuning"), finetuning))
-        for key, names in compared:
-            other = first.setdefault(key, job)
-            differing = [name for name in sorted(names) if job.flags.get(name) != other.flags.get(name)]
-            if differing:
-                said = ", ".join(f"--{name} {other.flags.get(name)} and {job.flags.get(name)}" for name in differing)
-                raise Unreadable(f"{other.folder} and {job.folder} cannot be compared: they have {said}; read them apart")

@@ -38,6 +38,7 @@ COLUMNS: dict[str, dict[str, Kind]] = {
         **_QUESTION, "subset": SUBSETS, "scoring": ("argmax", "candidates", "generate"),
         "n_correct": "int32", "n_first": "int32", "n_second": "int32", "n_queries": "int32",
     },
+    "llm_generated": {**_QUESTION, "item": "int32", "subset": SUBSETS, "expected": "text", "generated": "text"},
 }  # fmt: skip
 
 
