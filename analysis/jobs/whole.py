@@ -1,4 +1,4 @@
-"""Which rows a finished job's table must have: they follow from its flags and from what the rows say; lost and doubled lines show."""
+"""Which rows a finished job's table must have: they follow from its flags and from the rows: lost and doubled lines are noticed."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _validations(job: Job, path: Path, seed: int, found: dict[int, tuple[int, in
             right, is_best = found[step]
             if is_best != (right > kept):
                 raise BadTable(
-                    f"{path}: is_best of seed {seed} at step {step} is {is_best}; lines before it are missing or changed"
+                    f"{path}: is_best of seed {seed} at step {step} is {is_best}; an earlier line is missing or changed"
                 )
             stale = 0 if right > best else stale + 1
             kept, best = max(kept, right), max(best, right)
@@ -105,8 +105,8 @@ def _validations(job: Job, path: Path, seed: int, found: dict[int, tuple[int, in
 
 
 def _check_losses(job: Job, path: Path, rows: pd.DataFrame) -> None:
-    """Each seed has its rows of the loss up to where its validations say that each start ended. A row has all subsets, but for those
-    of so few updates that none of a subset's queries may have been among them."""
+    """Each seed has its rows of the loss up to where its validations say that each start ended. A step has all subsets, unless it
+    is of so few updates that by chance none of a subset's queries was among them."""
     _check_product(path, rows, {"seed": job.seeds, "step": sorted(rows.step.unique()), "subset": _subsets(job)}, whole=False)
     validations = tables.read(job.folder, "pretrain_accuracy")
     _check_validations(job, tables.find(job.folder, "pretrain_accuracy"), validations)

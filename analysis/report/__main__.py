@@ -3,15 +3,18 @@
 python -m analysis.report [RESULTS] [-o REPORT]
 
 RESULTS: a folder of jobs (results); results/sample holds those that come with the program. REPORT (report/): index.html, which
-carries its pictures within it; figures/ as PDF and PNG; tables/ as CSV and Markdown.
+carries its pictures within it; figures/ as PDF and PNG; tables/ as CSV and Markdown; report.json, which lists these files: the next
+report replaces them and nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
+import itertools
 import re
 import sys
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +25,13 @@ from tqdm import tqdm
 from analysis.jobs.job import Job
 from analysis.jobs.load import Sweep, Unreadable, load
 from analysis.jobs.tables import BadTable
-from analysis.report import claims, published
+from analysis.report import claims, folder, published
 from analysis.report.group import groups_of
 from analysis.report.sections import SECTIONS, Section, maker
 
 BAD_INPUT = 2
 SAMPLES = "results/sample"
+LONGEST_NAME = 200  # bytes of a table's name without its ending
 
 
 @dataclass(frozen=True)
@@ -49,23 +53,22 @@ def build(sweep: Sweep, out: Path) -> Report:
         section = entry.build(group)
         if section:
             sections.append(section)
-        else:
+        elif not group.is_disturbed:
             missing.setdefault(group.title, []).append((entry.what, maker(entry, group.size, group.task)))
     return Report(sweep, claims.table(groups), sections, missing)
 
 
 def write(report: Report, out: Path) -> Path:
-    """Write tables and the page; returns the page. Pictures and tables that an earlier report left here and this one lacks are
-    removed."""
-    folder = out / "tables"
-    folder.mkdir(parents=True, exist_ok=True)
-    drawn = {section.picture.name for section in report.sections}
-    for path in (*folder.glob("*.csv"), *folder.glob("*.md"), *(p for p in (out / "figures").glob("*") if p.stem not in drawn)):
-        path.unlink()
-    _write_table(report.claims, folder / "claims")
-    for section in report.sections:
-        for title, table in section.tables.items():
-            _write_table(table, folder / f"{section.picture.name}_{_file_name(title)}")
+    """Write tables and the page; returns the page."""
+    at = out / "tables"
+    at.mkdir(parents=True, exist_ok=True)
+    _write_table(report.claims, at / "claims")
+    tables = [(section.picture.name, title, table) for section in report.sections for title, table in section.tables.items()]
+    names = file_names([f"{picture}_{_file_name(title)}" for picture, title, _ in tables])
+    for name, (_, _, table) in zip(names, tables, strict=True):
+        _write_table(table, at / name)
+    titles = pd.DataFrame([(name, title) for name, (_, title, _) in zip(names, tables, strict=True)], columns=["file", "title"])
+    titles.to_csv(at / "titles.csv", encoding="utf-8", index=False)
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
     environment.filters.update(table=_html, picture=_embedded)
     page = out / "index.html"
@@ -87,15 +90,26 @@ def write(report: Report, out: Path) -> Path:
 
 
 def _write_table(table: pd.DataFrame, path: Path) -> None:
-    table.to_csv(path.with_suffix(".csv"), encoding="utf-8", index=False, float_format="%.6g")
+    table.to_csv(path.with_name(f"{path.name}.csv"), encoding="utf-8", index=False, float_format="%.6g")
     cells = table.map(_number)
     lines = ["| " + " | ".join(map(str, table.columns)) + " |", "|" + "---|" * len(table.columns)]
     lines += ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in cells.itertuples(index=False)]
-    path.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path.with_name(f"{path.name}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _file_name(title: str) -> str:
     return re.sub(r"\W+", "_", title.lower().partition("(")[0]).strip("_")
+
+
+def file_names(names: list[str]) -> list[str]:
+    """The names, cut to what a file system takes; one that a name before it has too, on some file system, gets a number."""
+    taken, found = {"claims", "titles"}, []
+    for name in names:
+        short = name.encode()[:LONGEST_NAME].decode(errors="ignore")
+        numbered = (short if n == 1 else f"{short}_{n}" for n in itertools.count(1))
+        found.append(next(one for one in numbered if unicodedata.normalize("NFKC", one).casefold() not in taken))
+        taken.add(unicodedata.normalize("NFKC", found[-1]).casefold())
+    return found
 
 
 def _number(value: object) -> str:
@@ -155,16 +169,14 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     root, out = Path(arguments.results), Path(arguments.out)
     try:
-        if out.exists() and not out.is_dir():
-            raise Unreadable(f"-o {out}: is a file; name a folder")
-        if out.is_dir() and any(out.iterdir()) and not (out / "index.html").exists():
-            raise Unreadable(f"-o {out}: holds files that are not of a report; name another folder")
+        folder.check(out)
         sweep = load(root)
         if not sweep.jobs:
             rest = f"{len(sweep.unfinished)} unfinished ones, and " if sweep.unfinished else ""
             raise Unreadable(f"{root}: holds {rest}no finished job; {SAMPLES} has some, or: python main.py")
-        report = build(sweep, out)
-        page = write(report, out)
+        with folder.replaced(out) as staged:
+            report = build(sweep, staged)
+            page = out / write(report, staged).name
     except (Unreadable, BadTable, OSError) as error:
         print(f"analysis.report: error: {error}", file=sys.stderr)
         return BAD_INPUT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,7 +46,12 @@ class Group:
     @property
     def has_published(self) -> bool:
         """Whether the task is one of those that numbers are published for."""
-        return not self.size.endswith(CHANGED)
+        return not self.size.endswith(CHANGED) and not self.is_disturbed
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Whether its jobs were finetuned under an ablation that no trade-off varies."""
+        return any(job.disturbed for job in self.jobs())
 
     def published(self, model: str, measure: str) -> dict[tuple[str, str], float]:
         return published.find(self.task, model, measure) if self.has_published else {}
@@ -58,7 +64,7 @@ class Group:
         return chance(self.jobs()[0].flags)
 
     def picture(self, name: str) -> Path:
-        return self.out / "figures" / f"{self.size}_{self.task}_{name}".replace(", ", "_").replace(" ", "_")
+        return self.out / "figures" / re.sub(r"\W+", "_", f"{self.size}_{self.task}_{name}")
 
     @property
     def title(self) -> str:

@@ -46,9 +46,9 @@ def beside(folder: Path, seed: int, **flags) -> Path:
     """A job of another seed and these flags, as far as its config.json tells."""
     copy = folder.with_name(f"seeds_{seed:02d}_copy")
     copy.mkdir(exist_ok=True)
-    recorded = json.loads((folder / "config.json").read_text())
+    recorded = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     recorded["flags"] |= {"seed": seed, **flags}
-    (copy / "config.json").write_text(json.dumps(recorded))
+    (copy / "config.json").write_text(json.dumps(recorded), encoding="utf-8")
     (copy / "summary.json").touch()
     return copy
 
@@ -62,7 +62,7 @@ INERT = {  # without an ablation, or without metalearning
 @pytest.mark.parametrize("flags", ["--seed 1", "--seed 1 --experiment iwl_only --task grid", "--task grid --llm a/model --seed 1"])
 def test_every_flag_that_changes_a_result_tells_jobs_apart_or_is_refused(here, flags):
     one = job(flags)
-    recorded = json.loads((one / "config.json").read_text())["flags"]
+    recorded = json.loads((one / "config.json").read_text(encoding="utf-8"))["flags"]
 
     def shown(job):
         return (
@@ -80,12 +80,12 @@ def test_every_flag_that_changes_a_result_tells_jobs_apart_or_is_refused(here, f
         try:
             first, second = load(here).jobs
         except Unreadable as error:
-            assert name not in MAY_DIFFER
-            assert f"--{name} " in str(error)
-            assert str(one) in str(error)
-            assert str(two) in str(error)
+            said = str(error)
         else:
             assert name in MAY_DIFFER or name in INERT or shown(first) != shown(second), name
+            continue
+        assert name not in MAY_DIFFER
+        assert all(word in said for word in (f"--{name} ", str(one), str(two))), said
 
 
 def test_random_weights_beside_metalearned_ones_are_the_same_or_refused(here):
@@ -113,9 +113,7 @@ def test_published_trade_off_commands_are_a_trade_off(here):
     assert [j.folder for j in sweep.select("demo", "category", "icl_iwl")] == [base]
     assert set(sweep.table("finetune_accuracy").query("experiment == 'icl_iwl'").training_level) == {0}
     job(f"--experiment tradeoff_mask --load_model_from {base} --ablation_level 0.5 --out_dir results/again")
-    with pytest.raises(
-        Unreadable, match="seed 1 of tradeoff_mask unrotated interleaved level 0.5 is there twice|cannot be compared"
-    ):
+    with pytest.raises(Unreadable, match=r"seed 1 of tradeoff_mask unrotated interleaved level 0\.5 is there twice"):
         load(here)
 
 
@@ -165,9 +163,9 @@ def test_language_models_of_one_name_stay_two(here):
     llm = "--preset demo --task grid --n_val 2 --llm"
     for name, right in (("a", 16), ("b", 0)):
         folder = write(f"{llm} {name}/checkpoint-1000 --out_dir results/{name}".split())
-        lines = [line.split(",") for line in (folder / "llm_accuracy.csv").read_text().splitlines()]
+        lines = [line.split(",") for line in (folder / "llm_accuracy.csv").read_text(encoding="utf-8").splitlines()]
         changed = [lines[0], *([*line[:-4], str(right), str(right), str(right), "16"] for line in lines[1:])]
-        (folder / "llm_accuracy.csv").write_text("".join(",".join(line) + "\n" for line in changed))
+        (folder / "llm_accuracy.csv").write_text("".join(",".join(line) + "\n" for line in changed), encoding="utf-8")
     write(f"{llm} c/other --out_dir results/c".split())
     rows = load(here).table("llm_accuracy")
     means = rows.groupby("model").n_correct.sum() / rows.groupby("model").n_queries.sum()
@@ -179,15 +177,15 @@ def test_labels_of_models(here):
     for i, name in enumerate(("x/m", "m", "y/x/m", "./z/m/", "n")):
         write(f"--preset demo --task grid --n_val 1 --llm {name} --out_dir results/{i}".split())
     assert model_labels(load(here).jobs) == {"x/m": "x/m", "m": "m", "y/x/m": "y/x/m", "z/m": "z/m"}
-    write("--preset demo --task grid --n_val 1 --llm x/../x/m --out_dir results/again".split())
-    with pytest.raises(Unreadable, match="seed 0 of llm x/m unrotated aligned is there twice|seed 0 of llm x/m unrotated blocked"):
+    write(["--preset", "demo", "--task", "grid", "--n_val", "1", "--llm", "x/../x/m", "--out_dir", "results/again"])
+    with pytest.raises(Unreadable, match="seed 0 of llm x/m unrotated blocked is there twice"):
         load(here)
 
 
 def test_language_models_answer_the_same_questions(here):
-    write("--preset demo --task grid --llm a --n_val 1".split())
-    write("--preset demo --task grid --llm b --n_val 2 --preface_id 7 --scoring candidates".split())
+    write(["--preset", "demo", "--task", "grid", "--llm", "a", "--n_val", "1"])
+    write(["--preset", "demo", "--task", "grid", "--llm", "b", "--n_val", "2", "--preface_id", "7", "--scoring", "candidates"])
     load(here)
-    write("--preset demo --task grid --llm c --n_val 1 --no_real_words".split())
+    write(["--preset", "demo", "--task", "grid", "--llm", "c", "--n_val", "1", "--no_real_words"])
     with pytest.raises(Unreadable, match="--real_words True and False"):
         load(here)

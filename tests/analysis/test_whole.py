@@ -15,19 +15,19 @@ from tests.conftest import TINY, configured, encoded
 
 
 def lines_of(path):
-    return path.read_text().splitlines(keepends=True)
+    return path.read_text(encoding="utf-8").splitlines(keepends=True)
 
 
 def refused(folder, table, lines) -> str:
     """What the reader says of a table of these lines."""
     path = folder / f"{table}.csv"
-    right = path.read_text()
-    path.write_text("".join(lines))
+    right = path.read_text(encoding="utf-8")
+    path.write_text("".join(lines), encoding="utf-8")
     try:
         with pytest.raises(BadTable) as error:
             load(folder).table(table)
     finally:
-        path.write_text(right)
+        path.write_text(right, encoding="utf-8")
     assert str(error.value).startswith(str(path))
     return str(error.value)
 
@@ -104,7 +104,7 @@ def test_jobs_that_stop_early_and_start_again_are_whole(tmp_path):
 )
 def test_a_language_models_table_that_is_not_whole(tmp_path, monkeypatch, change, said):
     monkeypatch.chdir(tmp_path)
-    folder = write("--preset demo --task grid --llm some/model --n_val 4 --scoring argmax,candidates".split())
+    folder = write(["--preset", "demo", "--task", "grid", "--llm", "some/model", "--n_val", "4", "--scoring", "argmax,candidates"])
     assert len(load(tmp_path).table("llm_accuracy")) == 8 * 4 * 2
     lines = lines_of(folder / "llm_accuracy.csv")
     folder = tmp_path / folder
