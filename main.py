@@ -46,6 +46,13 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         say("main.py: stopped by Ctrl-C")
         return STOPPED
+    except (MemoryError, RuntimeError) as error:
+        from engine.memory import is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        say(f"main.py: failed: out of memory ({' '.join(str(error).split())[:200] or type(error).__name__})")
+        return FAILED
 
 
 def run(config: Config, stop: StopFlag | None = None) -> int:
@@ -98,27 +105,32 @@ def run(config: Config, stop: StopFlag | None = None) -> int:
 def run_llm(config: Config, encoder: Encoder, stop: StopFlag) -> int:
     """The same with a pretrained language model, which is only asked."""
     from episodes.loaded import save_files
-    from llm import evaluate, loading
-    from llm.prompt import Prompter
+    from llm import loading
     from runs.records import LLM_TABLES
 
     loading.check_quantisation(config)
     finished = check_folder(config)
     folder = Path(config.out_dir)
     if not finished or config.dry_run:
+        from llm import evaluate
+        from llm.checks import check_prompts
+        from llm.probe import probe
+        from llm.prompt import Prompter
+
         tokenizer = loading.load_tokenizer(config)
         prompter = Prompter(config, encoder, tokenizer)
-        loading.check_length(config, evaluate.longest_sequence(config, encoder, prompter))
+        samples = check_prompts(config, encoder, prompter, tokenizer)
     if config.dry_run:
         return tell(evaluate.preview(config, encoder, prompter))
     if not finished:
         device = device_of(config)
         model = loading.load_model(config)
+        pace = probe(config, model, tokenizer, samples)
 
         def work(job: Job) -> None:
             from analysis.conclude import conclude_llm
 
-            evaluate.evaluate(config, encoder, prompter, model, tokenizer, job)
+            evaluate.evaluate(config, encoder, prompter, model, tokenizer, pace, job)
             conclude_llm(job)
 
         status = in_folder(config, lambda: save_files(config, encoder), device, stop, work, LLM_TABLES)

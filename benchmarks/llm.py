@@ -57,7 +57,7 @@ def main() -> None:
         score(model, [answers], Pace())
         score(model, [answers], pace)
         started = time.perf_counter()
-        score(model, [answers], Pace(), shared=False)
+        score(model, [answers], Pace(shared=False))
         flat = time.perf_counter() - started
         ratio, tokens = flat / pace.seconds, pace.flat_tokens / pace.tokens
         print(

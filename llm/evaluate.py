@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING
 
+from llm.generation import generate
 from llm.prompt import Answer, Location, Prompter, Question
-from llm.scoring import Pace, first_location, generate, likeliest, score
+from llm.scoring import Pace, first_location, likeliest, score
 from tasks.grid import SIDE
 from tasks.task import CURRICULA, ROTATIONS
 
 if TYPE_CHECKING:
+    import numpy as np
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from data import Encoder
@@ -43,14 +45,37 @@ def locations_of(rotation: str) -> list[Location]:
     return list(product(range(side), repeat=2))
 
 
-def longest_sequence(config: Config, encoder: Encoder, prompter: Prompter) -> int:
-    """Tokens of the longest sequence among the first episodes of each condition, with room for what is generated."""
-    longest = 0
+def samples(config: Config, encoder: Encoder, prompter: Prompter) -> list[list[Answer]]:
+    """Return an answer to every question of the first episode of each condition, by condition."""
+    found = []
     for rotation, curriculum in conditions(config):
         episodes = encoder.episodes(config.seed, "validation", rotation, curriculum, 1)
-        for question in prompter.questions(episodes, 0):
-            longest = max(longest, *(len(answer.ids) for answer in prompter.answers(question, locations_of(rotation)[-1:])))
-    return longest + (EXTRA_TOKENS if "generate" in config.scorings else 0)
+        found.append([prompter.answers(question, locations_of(rotation)[-1:])[0] for question in prompter.questions(episodes, 0)])
+    return found
+
+
+def different_answers(config: Config, encoder: Encoder, prompter: Prompter) -> list[Answer]:
+    """Return all answers that the first question could have."""
+    rotation, curriculum = conditions(config)[-1]
+    episodes = encoder.episodes(config.seed, "validation", rotation, curriculum, 1)
+    return prompter.answers(prompter.questions(episodes, 0)[0], locations_of(rotation))
+
+
+def longest_sequence(config: Config, encoder: Encoder, prompter: Prompter, limit: int | None) -> int:
+    """Return the tokens of the longest sequence, with room for what is generated.
+
+    Looked at are the first episodes of each condition; all of them, if those come near the limit.
+    """
+    room = EXTRA_TOKENS if "generate" in config.scorings else 0
+    longest = room + max(len(answer.ids) for of_condition in samples(config, encoder, prompter) for answer in of_condition)
+    if limit is None or not 0.8 * limit < longest <= limit:
+        return longest
+    for rotation, curriculum in conditions(config):
+        episodes = encoder.episodes(config.seed, "validation", rotation, curriculum, config.n_val)
+        x, y = locations_of(rotation)[-1]
+        texts = [f"{asked.prompt} {x} {y}" for i in range(config.n_val) for asked in prompter.questions(episodes, i)]
+        longest = max(longest, room + max(map(len, prompter.ids(texts))))
+    return longest
 
 
 def preview(config: Config, encoder: Encoder, prompter: Prompter) -> str:
@@ -71,11 +96,18 @@ def preview(config: Config, encoder: Encoder, prompter: Prompter) -> str:
 
 
 def evaluate(
-    config: Config, encoder: Encoder, prompter: Prompter, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, job: Job
+    config: Config,
+    encoder: Encoder,
+    prompter: Prompter,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    pace: Pace,
+    job: Job,
 ) -> None:
     """Ask the model every condition's episodes, from where the job was saved last."""
     done, total = int(job.state.get("done", 0)), len(conditions(config)) * config.n_val
-    pace = Pace()
+    if "frame" in job.state:  # the chat template may write another date by now
+        prompter.frame = job.state["frame"]
     job.start("in-context test", total, done)
     while done < total:
         number, first = divmod(done, config.n_val)
@@ -94,7 +126,7 @@ def evaluate(
         done += n
         right = [all(one.right[config.scorings[0]]) for of_episode in asked for one in of_episode]
         job.tick({config.scorings[0]: sum(right) / len(right)}, n)
-        job.save({}, {"phase": "llm", "done": done})
+        job.save({}, {"phase": "llm", "done": done, "frame": prompter.frame})
     if pace.seconds:
         ratio = (
             f"; {pace.flat_tokens / pace.tokens:.1f} times as many if each were a sequence of its own" if pace.flat_tokens else ""
@@ -141,17 +173,21 @@ def _by_probability(
             right = places[id(one)].index(one.question.location)
             if "argmax" in config.scorings:
                 one.right["argmax"] = halves(candidates[right], scored[right].top)
-                one.said["argmax"] = " ".join(f"{p:.2f}" for p in scored[right].log_p)
+                its_own = candidates[right].start - candidates[right].scored
+                one.said["argmax"] = " ".join(f"{p:.2f}" for p in scored[right].log_p[its_own:])
             if everywhere:
                 best = likeliest(places[id(one)], scored)
                 one.right["candidates"] = tuple(a == b for a, b in zip(best, one.question.location, strict=True))
                 one.said["candidates"] = f"{best[0]} {best[1]}"
 
 
-def halves(answer: Answer, top) -> tuple[bool, bool]:
-    """Whether all tokens of the first, and all of the second coordinate are the most likely ones."""
-    border = answer.second - answer.start
-    return bool(top[:border].all()), bool(top[border:].all())
+def halves(answer: Answer, top: np.ndarray) -> tuple[bool, bool]:
+    """Return for each coordinate if all of its tokens are the most likely ones; a token that carries both counts for both.
+
+    top [T]: for each scored token, whether it is the most likely one.
+    """
+    first = top[answer.start - answer.scored : answer.first_end - answer.scored]
+    return bool(first.all()), bool(top[answer.second - answer.scored :].all())
 
 
 def accuracy_rows(key: tuple, asked: list[Asked], subsets: tuple[str, ...], scorings: tuple[str, ...]) -> list[tuple]:
@@ -167,11 +203,12 @@ def accuracy_rows(key: tuple, asked: list[Asked], subsets: tuple[str, ...], scor
 
 
 def generated_rows(key: tuple, asked: list[Asked]) -> list[tuple]:
-    """What was generated, a row a question; a newline is written as \\n, so that a row is a line."""
-    return [
-        (*key, item, one.question.subset, _text(one.question.location), one.said["generate"].replace("\n", "\\n"))
-        for item, one in enumerate(asked)
-    ]
+    """What was generated, a row a question; a line's end is written as \\n or \\r, so that a row is a line."""
+    rows = []
+    for item, one in enumerate(asked):
+        said = one.said["generate"].replace("\n", "\\n").replace("\r", "\\r")
+        rows.append((*key, item, one.question.subset, _text(one.question.location), said))
+    return rows
 
 
 def readable(asked: list[Asked]) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flags.config import BadInput, Config
+from llm.chat import first_line
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "*.model", "*.tiktoken", "tekken.json", "special_tokens_map.json")
 
 
 def name_of(config: Config) -> tuple[str, str, str]:
@@ -20,10 +22,13 @@ def name_of(config: Config) -> tuple[str, str, str]:
     return "llama2_size", config.llama2_size, str(Path(config.cache_dir or "") / f"Llama-2-{config.llama2_size}-hf")
 
 
-def load_tokenizer(config: Config) -> PreTrainedTokenizerBase:
-    """The model's tokenizer. Raises BadInput if there is no such model, or no tokenizer beside it."""
-    from transformers import AutoConfig, AutoTokenizer
+def load_config(config: Config) -> PretrainedConfig:
+    """Return the model's configuration. Raises BadInput if there is no such model, or none that predicts the next token."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+    from transformers.utils import logging
 
+    logging.set_verbosity_error()  # what matters is checked, and told in a line
+    logging.disable_progress_bar()
     flag, value, path = name_of(config)
     here = Path(path)
     if (config.llama2_size or here.is_absolute() or path.startswith(".")) and not here.is_dir():
@@ -31,15 +36,26 @@ def load_tokenizer(config: Config) -> PreTrainedTokenizerBase:
     if here.is_dir() and not (here / "config.json").exists():
         raise BadInput(flag, value, f"{path} holds no model (config.json)")
     try:
-        AutoConfig.from_pretrained(path, cache_dir=config.cache_dir)
-    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
-        raise BadInput(flag, value, f"cannot be loaded ({_first_line(error)})") from None
-    if here.is_dir() and not any(here.glob("tokenizer*")):
-        raise BadInput(flag, value, f"{path} holds no tokenizer (tokenizer.json, or tokenizer.model)")
+        found = AutoConfig.from_pretrained(path, cache_dir=config.cache_dir, trust_remote_code=False)
+    except Exception as error:  # whatever may be wrong in a file of another program
+        raise _not_loaded(flag, value, "", error) from None
+    if type(found) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise BadInput(flag, value, f"is no causal language model (its config.json names {found.model_type or 'none'})")
+    return found
+
+
+def load_tokenizer(config: Config) -> PreTrainedTokenizerBase:
+    """The model's tokenizer. Raises BadInput if there is no such model, or no tokenizer beside it."""
+    from transformers import AutoTokenizer
+
+    flag, value, path = name_of(config)
+    load_config(config)
+    if Path(path).is_dir() and not any(any(Path(path).glob(pattern)) for pattern in TOKENIZER_FILES):
+        raise BadInput(flag, value, f"{path} holds no tokenizer (tokenizer.json, tokenizer.model, or vocab.json with merges.txt)")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, cache_dir=config.cache_dir)
-    except Exception as error:  # whatever a file of a tokenizer may be wrong in
-        raise BadInput(flag, value, f"its tokenizer cannot be loaded ({_first_line(error)})") from None
+        tokenizer = AutoTokenizer.from_pretrained(path, cache_dir=config.cache_dir, trust_remote_code=False)
+    except Exception as error:
+        raise _not_loaded(flag, value, "its tokenizer ", error) from None
     if config.chat_template and not tokenizer.chat_template:
         raise BadInput("chat_template", "", f"the tokenizer of {path} has none; leave the flag out")
     return tokenizer
@@ -47,25 +63,40 @@ def load_tokenizer(config: Config) -> PreTrainedTokenizerBase:
 
 def load_model(config: Config) -> PreTrainedModel:
     """The model, ready to be asked: on all GPUs with --use_cuda where there are any, else on the CPU. Raises BadInput if it
-    is no causal language model or its weights cannot be read."""
+    is no causal language model, or its weights cannot be read or are not all there."""
     import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-    from transformers.utils import logging
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GenerationConfig
+
+    from engine.memory import is_out_of_memory
 
     flag, value, path = name_of(config)
+    load_config(config)
     dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[config.model_dtype]
-    options = {"dtype": dtype, "cache_dir": config.cache_dir}
+    options = {"dtype": dtype, "cache_dir": config.cache_dir, "trust_remote_code": False}
+    options["generation_config"] = GenerationConfig()  # instead of the one in the model's folder
     if config.use_cuda and torch.cuda.is_available():
         options["device_map"] = "auto"
     if config.use_quant:
         options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
         )
-    logging.disable_progress_bar()
     try:
-        return AutoModelForCausalLM.from_pretrained(path, **options).eval()
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise BadInput(flag, value, f"cannot be loaded ({_first_line(error)})") from None
+        model, report = AutoModelForCausalLM.from_pretrained(path, output_loading_info=True, **options)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise _not_loaded(flag, value, "", error) from None
+    if missing := sorted(report["missing_keys"]):
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise BadInput(flag, value, f"its weights lack {missing[0]}{more}, which would be random")
+    model.config.return_dict = True
+    return model.eval()
+
+
+def _not_loaded(flag: str, value: str, what: str, error: Exception) -> BadInput:
+    if "trust_remote_code" in str(error):
+        return BadInput(flag, value, f"{what}needs code of its own, which is not run; name a model that transformers knows")
+    return BadInput(flag, value, f"{what}cannot be loaded ({first_line(error)})")
 
 
 def check_quantisation(config: Config) -> None:
@@ -80,17 +111,3 @@ def check_quantisation(config: Config) -> None:
         raise BadInput("use_quant", "", "4 bits take a GPU; pass --use_cuda as well")
     if find_spec("bitsandbytes") is None:
         raise BadInput("use_quant", "", "4 bits take bitsandbytes: pip install bitsandbytes")
-
-
-def check_length(config: Config, longest: int) -> None:
-    """Raise BadInput if the longest sequence does not fit the model's positions."""
-    from transformers import AutoConfig
-
-    flag, value, path = name_of(config)
-    limit = getattr(AutoConfig.from_pretrained(path, cache_dir=config.cache_dir), "max_position_embeddings", None)
-    if limit is not None and longest > limit:
-        raise BadInput(flag, value, f"has {limit} positions; a context with a query and its answer takes {longest}")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

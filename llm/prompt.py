@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import prompts
+from llm import chat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,11 +38,17 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole sequence with one location as its answer: the tokens from `start` on are the answer's, those from `second`
-    on its second coordinate's."""
+    """A whole sequence with one location as its answer.
+
+    The answer's tokens are those from `start` on: before `first_end` stands its first coordinate, from `second` on its second
+    one. A token that carries both coordinates belongs to both. Scored are the tokens from `scored` on, where the answers
+    of one question part from what they share: it is the same for all of them, and at most `start`.
+    """
 
     ids: tuple[int, ...]
+    scored: int
     start: int
+    first_end: int
     second: int
 
 
@@ -50,9 +57,8 @@ class Prompter:
 
     def __init__(self, config: Config, encoder: Encoder, tokenizer: PreTrainedTokenizerBase):
         self._config, self._encoder, self._tokenizer = config, encoder, tokenizer
-        bos = tokenizer.bos_token_id
-        starts_with_bos = bos is not None and tokenizer("a").input_ids[:1] == [bos]
-        self._bos = [bos] if starts_with_bos else []
+        self._opening = opening(tokenizer)
+        self.frame: chat.Frame | None = None  # with --chat_template, written once: it may hold the date
 
     def questions(self, episodes: Episodes, episode: int) -> list[Question]:
         """The novel queries of an episode, and with --llm_study the study ones."""
@@ -70,23 +76,30 @@ class Prompter:
         """The question's text with each location as its answer, as tokens.
 
         The whole is tokenised as one text, as a reader would see it. Where the answer begins is where the tokens part from
-        those of the text without it, so that a token that reaches over the border belongs to the answer.
+        those of the text without it, so that a token that reaches over the border belongs to the answer. Where that
+        happens for some locations only, all are scored from the first of these tokens on: their sums are then
+        probabilities of texts that begin alike.
         """
-        texts = [f"{question.prompt} {x} {y}" for x, y in locations]
-        halves = [f"{question.prompt} {x}" for x, _ in locations]
-        bare, *rest = self.ids([question.prompt, *texts, *halves])
-        wholes, halves_ids = rest[: len(texts)], rest[len(texts) :]
+        prompt, n = question.prompt, len(locations)
+        texts = [f"{prompt} {x} {y}" for x, y in locations]
+        halves = [f"{prompt} {x}" for x, _ in locations]
+        others = [f"{prompt} {0 if x else 1} {y}" for x, y in locations]  # part from the texts where x is written
+        bare, *rest = self.ids([prompt, *texts, *halves, *others])
+        wholes = rest[:n]
+        starts = [min(common_length([bare, whole]), len(whole) - 1) for whole in wholes]
+        scored = max(1, min(starts))  # nothing precedes the first token of all
         found = []
-        for whole, half in zip(wholes, halves_ids, strict=True):
-            start = min(common_length([bare, whole]), len(whole) - 1)
+        for whole, half, other, start in zip(wholes, rest[n : 2 * n], rest[2 * n :], starts, strict=True):
             second = min(max(common_length([half, whole]), start + 1), len(whole) - 1)
-            found.append(Answer(tuple(whole), start, max(second, start)))
+            first_end = max(second, common_length([other, whole]) + 1)
+            found.append(Answer(tuple(whole), scored, max(start, scored), first_end, max(second, start)))
         return found
 
     def ids(self, texts: list[str]) -> list[list[int]]:
         """Token ids, with the tokenizer's BOS once if it writes one at all."""
         plain = self._tokenizer(texts, add_special_tokens=False).input_ids
-        return [row if row[:1] == self._bos else [*self._bos, *row] for row in plain]
+        begin = self._opening
+        return [row if row[: len(begin)] == begin else [*begin, *row] for row in plain]
 
     def _head(self, context: str) -> str:
         """All that stands before a query's own words."""
@@ -102,14 +115,24 @@ class Prompter:
         user = " ".join(" ".join(words).replace("[INST]", " ").replace("[/INST]", " ").split())
         for literal in _BOS_LITERALS:
             user = user.removeprefix(literal).strip()
-        messages = [{"role": "system", "content": system}] if system else []
-        messages.append({"role": "user", "content": user})
-        return self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        if self.frame is None:
+            self.frame = chat.frame(self._tokenizer, system, user)
+        before, after = self.frame
+        return before + user + after
 
     def _cue(self, query: str) -> str:
         if self._config.chat_template:
             return query.removeprefix(prompts.TEST_PREFACES[self._config.test_preface_id]).strip()
         return f" {query}"
+
+
+def opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the token ids that the tokenizer writes by itself before a text: its BOS (or [CLS]), or none."""
+    plain, whole = tokenizer("a", add_special_tokens=False).input_ids, tokenizer("a").input_ids
+    for i in range(len(whole) - len(plain) + 1):
+        if whole[i : i + len(plain)] == plain:
+            return whole[:i]
+    return []
 
 
 def common_length(sequences: Sequence[Sequence[int]]) -> int:

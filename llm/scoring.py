@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import re
 import sys
 import time
@@ -13,24 +14,32 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from engine.ensemble import DivergedError
+from engine.memory import is_out_of_memory
 from llm.prompt import Answer, Location, common_length
 
 if TYPE_CHECKING:
-    from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import Cache, PreTrainedModel
 
 
 @dataclass
 class Pace:
-    """How many rows are run at once, how many tokens went through the model, and how many would have without sharing."""
+    """How a model is run, and how much of it was.
+
+    rows_at_once: sequences in a pass, at most. shared: what answers share is run once, and its KV cache serves them all;
+    else every answer is a flat sequence. Then tokens that went through the model, and those that would have without sharing.
+    """
 
     rows_at_once: int = 256
+    shared: bool = True
     tokens: int = 0
     flat_tokens: int = 0
     seconds: float = 0.0
 
-    def halve(self, error: torch.OutOfMemoryError) -> None:
-        """After an out-of-memory error, which is raised again if there is nothing left to halve."""
-        if self.rows_at_once == 1:
+    def halve(self, error: Exception) -> None:
+        """Halve the rows of a pass after an out-of-memory error. Raises it again if there is nothing left to halve, and any
+        other error."""
+        if self.rows_at_once == 1 or not is_out_of_memory(error):
             raise error
         self.rows_at_once //= 2
         print(f"main.py: out of memory; going on with {self.rows_at_once} sequences at once", file=sys.stderr)
@@ -40,8 +49,8 @@ class Pace:
 class Scores:
     """What the model says of one answer's tokens, in their order.
 
-    log_p [T]: natural logarithms of their probabilities, each given all tokens before it; top [T]: whether each is the
-    most likely one there.
+    log_p [T]: natural logarithms of the probabilities of the tokens from `Answer.scored` on, each given all tokens before it;
+    top [T]: whether each is the most likely one there.
     """
 
     log_p: np.ndarray
@@ -58,11 +67,12 @@ class _Rows:
 
 
 @torch.no_grad()
-def score(model: PreTrainedModel, episodes: list[list[Answer]], pace: Pace, shared: bool = True) -> list[list[Scores]]:
-    """Score the answers of each episode. With `shared`, the tokens that all answers of an episode begin with are run once;
-    otherwise every answer is a flat sequence of its own: the same numbers, for comparison."""
+def score(model: PreTrainedModel, episodes: list[list[Answer]], pace: Pace) -> list[list[Scores]]:
+    """Score the answers of each episode. Where the pace is `shared`, the tokens that all answers of an episode begin with are
+    run once; otherwise every answer is a flat sequence of its own: the same numbers. Raises DivergedError if one is not
+    finite."""
     started = time.perf_counter()
-    parts = [_rows_of(answers, shared) for answers in episodes]
+    parts = [_rows_of(answers, pace.shared) for answers in episodes]
     pace.flat_tokens += sum(len(answer.ids) - 1 for answers in episodes for answer in answers)
     found: list[list[Scores]] = [[] for _ in episodes]
     # Prefixes of one length are run together, so that nothing is padded before what is looked at.
@@ -76,17 +86,22 @@ def score(model: PreTrainedModel, episodes: list[list[Answer]], pace: Pace, shar
 
 def _rows_of(answers: list[Answer], shared: bool) -> _Rows:
     inputs = [answer.ids[:-1] for answer in answers]
-    cut = min(common_length(inputs), min(answer.start for answer in answers) - 1) if shared else 0
+    cut = min(common_length(inputs), min(answer.scored for answer in answers) - 1) if shared else 0
     part = _Rows(answers[0].ids[:cut])
     for answer, whole in zip(answers, inputs, strict=True):
         row = part.rows.setdefault(whole[cut:], len(part.rows))
-        part.wanted.append([(row, t - 1 - cut, answer.ids[t]) for t in range(answer.start, len(answer.ids))])
+        part.wanted.append([(row, t - 1 - cut, answer.ids[t]) for t in range(answer.scored, len(answer.ids))])
     return part
 
 
 def _score_equal(parts: list[_Rows], model: PreTrainedModel, pace: Pace) -> list[list[Scores]]:
     """The same for episodes whose shared prefixes have one length."""
-    cache = _prefill(parts, model, pace)
+    try:
+        cache = _prefill(parts, model, pace)
+    except (RuntimeError, MemoryError) as error:
+        if len(parts) == 1 or not is_out_of_memory(error):
+            raise
+        return [scores for part in parts for scores in _score_equal([part], model, pace)]
     rows = [(episode, row) for episode, part in enumerate(parts) for row in part.rows]
     offsets = np.cumsum([0, *(len(part.rows) for part in parts)])
     wanted = np.array(
@@ -99,11 +114,13 @@ def _score_equal(parts: list[_Rows], model: PreTrainedModel, pace: Pace) -> list
         here = (wanted[:, 0] >= first) & (wanted[:, 0] < first + len(chunk))
         try:
             log_p[here], top[here] = _run(chunk, wanted[here] - [first, 0, 0], cache, model)
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
             pace.halve(error)
             continue
         pace.tokens += sum(len(row) for _, row in chunk)
         first += len(chunk)
+    if not np.isfinite(log_p).all():
+        raise not_finite(model)
     lengths = [len(one) for part in parts for one in part.wanted]
     ends = np.cumsum(lengths)
     scores = iter([Scores(log_p[end - n : end], top[end - n : end]) for n, end in zip(lengths, ends, strict=True)])
@@ -116,7 +133,7 @@ def _prefill(parts: list[_Rows], model: PreTrainedModel, pace: Pace) -> Cache | 
     if prefixes.shape[1] == 0:
         return None
     pace.tokens += prefixes.numel()
-    return model(input_ids=prefixes, use_cache=True, logits_to_keep=1).past_key_values
+    return model(input_ids=prefixes, use_cache=True, **_keep(model, 1)).past_key_values
 
 
 def _run(
@@ -131,36 +148,23 @@ def _run(
         cache = copy.deepcopy(cache)  # a pass changes the cache it is given
         cache.batch_select_indices(torch.tensor([episode for episode, _ in chunk], device=model.device))
     keep = length - int(wanted[:, 1].min())
-    logits = model(input_ids=ids, past_key_values=cache, use_cache=cache is not None, logits_to_keep=keep).logits  # [R, keep, V]
+    cached = {} if cache is None else {"past_key_values": cache}  # a model without a cache of this kind knows no such argument
+    logits = model(input_ids=ids, use_cache=cache is not None, **cached, **_keep(model, keep)).logits  # [R, keep or L, V]
     row, position, token = torch.tensor(wanted, device=logits.device).T
-    at = logits[row, position - (length - keep)].float()  # [W, V]
+    at = logits[row, position - (length - logits.shape[1])].float()  # [W, V]
     return at.log_softmax(-1).gather(1, token[:, None])[:, 0].cpu().numpy(), (at.argmax(-1) == token).cpu().numpy()
 
 
-@torch.no_grad()
-def generate(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[list[int]], n_new: int, num_beams: int, pace: Pace
-) -> list[str]:
-    """What the model goes on with after each prompt, by beam search without sampling, at most `n_new` tokens."""
-    started, texts = time.perf_counter(), []
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (tokenizer.eos_token_id or 0)
-    while len(texts) < len(prompts):
-        chunk = prompts[len(texts) : len(texts) + max(1, pace.rows_at_once // num_beams)]
-        length = max(map(len, chunk))
-        ids = torch.tensor([[*[pad] * (length - len(row)), *row] for row in chunk], device=model.device)
-        mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in chunk], device=model.device)
-        try:
-            out = model.generate(
-                input_ids=ids, attention_mask=mask, max_new_tokens=n_new, num_beams=num_beams, do_sample=False,
-                temperature=None, top_p=None, top_k=None, pad_token_id=pad,
-            )  # fmt: skip
-        except torch.OutOfMemoryError as error:
-            pace.halve(error)
-            continue
-        pace.tokens += int(mask.sum()) + n_new * len(chunk) * num_beams
-        texts += tokenizer.batch_decode(out[:, length:], skip_special_tokens=True)
-    pace.seconds += time.perf_counter() - started
-    return texts
+def _keep(model: PreTrainedModel, n: int) -> dict[str, int]:
+    """The argument that asks for the last n logits alone, of a model that takes it."""
+    return {"logits_to_keep": n} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+
+
+def not_finite(model: PreTrainedModel) -> DivergedError:
+    """Return the error for log-probabilities that are NaN or infinite."""
+    remedy = "" if model.dtype == torch.float32 else "; pass --model_dtype fp32, or bf16"
+    name = str(model.dtype).removeprefix("torch.")
+    return DivergedError(f"log-probabilities of the model are not finite in {name}{remedy}")
 
 
 def first_location(text: str) -> tuple[int | None, int | None]:

@@ -13,8 +13,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from llm import evaluate, loading, scoring
+from llm.generation import generate
 from llm.prompt import Prompter, common_length
-from llm.scoring import Pace, first_location, generate, likeliest, score
+from llm.scoring import Pace, first_location, likeliest, score
 from tests import llm_models
 from tests.conftest import ROOT, configured, encoded, run_main
 from tests.test_main import wait_for
@@ -92,8 +93,8 @@ def test_sharing_the_context_changes_no_number(setting):
         [answer for question in asked[:3] for answer in prompter.answers(question, [(0, 0), (3, 1), (3, 2)])]
         for asked in (questions_of(config, encoder, prompter, "rotated", "interleaved"), questions_of(config, encoder, prompter))
     ]
-    shared, flat = Pace(rows_at_once=4), Pace()
-    ours, plain = score(model, episodes, shared), score(model, episodes, flat, shared=False)
+    shared, flat = Pace(rows_at_once=4), Pace(shared=False)
+    ours, plain = score(model, episodes, shared), score(model, episodes, flat)
     for answers, some, others in zip(episodes, ours, plain, strict=True):
         for answer, a, b in zip(answers, some, others, strict=True):
             np.testing.assert_allclose(a.log_p, b.log_p, atol=1e-5)
