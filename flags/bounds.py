@@ -14,6 +14,15 @@ def of_kind(value: Any, kind: Any) -> bool:
     return isinstance(value, allowed) and (not isinstance(value, bool) or kind is bool)
 
 
+def is_utf8(text: str) -> bool:
+    """Return False for what was typed in bytes that are no text: tables and config.json could not hold it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def fault(field: dataclasses.Field, value: Any) -> str | None:
     """What is wrong with a value of the right type, in the words of an error; None if nothing is. Bounds and choices
     are those of `config.flag`."""

@@ -10,7 +10,7 @@ import types
 import typing
 from typing import Any
 
-from flags.bounds import fault
+from flags.bounds import fault, is_utf8
 from flags.config import DERIVED, BadInput, Config
 from flags.resolve import resolve
 
@@ -83,6 +83,8 @@ def _reader(field: dataclasses.Field, kind: type) -> Any:
             value = kind(text)
         except ValueError:
             raise BadInput(field.name, text, f"must be {words}") from None
+        if kind is str and not is_utf8(text):
+            raise BadInput(field.name, ascii(text)[1:-1], "is not UTF-8; use another name")
         if wrong := fault(field, value):
             raise BadInput(field.name, text, wrong)
         return value

@@ -8,6 +8,7 @@ in checks.py.
 from __future__ import annotations
 
 import dataclasses
+import os
 import typing
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,8 +197,11 @@ class Config:
 
     @property
     def model_label(self) -> str:
-        """What a language model is called in tables and folders."""
-        return Path(self.llm).name if self.llm else f"Llama-2-{self.llama2_size}-hf"
+        """What a language model is called in tables and folders: the name of its folder, also where the flag says . or .."""
+        if not self.llm:
+            return f"Llama-2-{self.llama2_size}-hf"
+        name = Path(self.llm).name
+        return name if name not in ("", "..") else os.path.basename(os.path.abspath(self.llm)).encode(errors="replace").decode()
 
     @property
     def published_paths(self) -> list[Path]:

@@ -59,6 +59,8 @@ def _inherited(passed: dict[str, Any]) -> dict[str, Any]:
         if "base_seed" in passed:
             raise BadInput("base_seed", passed["base_seed"], "chooses a seed of --load_model_from, which is missing")
         return {}
+    if "base_seed" in passed and passed.get("n_runs", 1) != 1:
+        raise BadInput("n_runs", passed["n_runs"], "--base_seed chooses one seed; leave one of the two out")
     try:
         n_runs = 1 if "base_seed" in passed else passed.get("n_runs", 1)
         base = find_base(Path(passed["load_model_from"]), passed.get("base_seed"), n_runs)

@@ -35,7 +35,7 @@ def position_limit(config: Config) -> int | None:
     """Return how many tokens the model's configuration allows; None if it does not say."""
     text = loading.load_config(config).get_text_config(decoder=True)
     names = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx", "max_target_positions")
-    return next((limit for name in names if isinstance(limit := getattr(text, name, None), int)), None)
+    return next((limit for name in names if isinstance(limit := getattr(text, name, None), int) and limit > 0), None)
 
 
 def check_tokens(

@@ -10,16 +10,27 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import prompts
 from flags.base import NoBase, find_base
+from flags.bounds import is_utf8
 from flags.config import BadInput
-from prompts import PREFACES
+from llm.chat import first_line
+from llm.prompt import BOS_LITERALS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 
 def export(job: Path, folder: Path, seed: int | None = None) -> None:
     """Write the kept weights of a seed (the best validated) to FOLDER. Raises BadInput."""
+    for name, given in (("JOB", job), ("FOLDER", folder)):
+        if not is_utf8(str(given)):
+            raise BadInput(name, ascii(str(given))[1:-1], "is not UTF-8; use another name")
     if folder.exists():
         raise BadInput("FOLDER", folder, "exists already; name another one")
     try:
@@ -29,21 +40,51 @@ def export(job: Path, folder: Path, seed: int | None = None) -> None:
     if base.flags.get("lm_task") != "causal":
         raise BadInput("JOB", job, "is not a causal model; metalearn it with --lm_task causal")
     path = base.weights[0]
-    made = json.loads((path.parent / "model.json").read_text(encoding="utf-8"))
+    try:
+        made = json.loads((path.parent / "model.json").read_text(encoding="utf-8"))
+        vocabulary, architecture = made["vocabulary"], made["architecture"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput("JOB", job, f"its checkpoints/model.json cannot be read ({first_line(error)})") from None
 
     import safetensors.torch
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers.utils import logging
 
-    vocabulary, begin = made["vocabulary"], PREFACES[0].strip()
-    words = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
-    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    words.post_processor = processors.TemplateProcessing(single=f"{begin} $A", special_tokens=[(begin, vocabulary[begin])])
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, bos_token=begin, pad_token="<pad>")
-    model = LlamaForCausalLM(LlamaConfig(**{**made["architecture"], "bos_token_id": vocabulary[begin]}))
-    model.load_state_dict(safetensors.torch.load_file(path))
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    logging.disable_progress_bar()
+    begin = prompts.PREFACES[0]
+    model = LlamaForCausalLM(LlamaConfig(**{**architecture, "bos_token_id": vocabulary.get(begin)}))
+    try:
+        model.load_state_dict(safetensors.torch.load_file(path))
+    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
+        raise BadInput("JOB", job, f"its {path.name} cannot be loaded ({first_line(error)})") from None
+    try:
+        model.save_pretrained(folder)
+        tokenizer_of(vocabulary, begin).save_pretrained(folder)
+    except OSError as error:
+        raise BadInput("FOLDER", folder, f"cannot be written to ({error.strerror or error})") from None
+
+
+def tokenizer_of(vocabulary: dict[str, int], begin: str) -> PreTrainedTokenizerFast:
+    """Return a tokenizer of our words: a text is split at single spaces, as `data.Encoder` writes it.
+
+    `begin` is its BOS, if a preface of the job has it. Prefaces with a "<s>" of another form have it in their first word, which
+    a question for a language model begins without.
+    """
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(models.WordLevel(vocabulary, unk_token=prompts.PAD))
+    words.pre_tokenizer = pre_tokenizers.Split(" ", "removed")
+    for literal in BOS_LITERALS:
+        joined = [word for word in vocabulary if word.startswith(literal) and word != literal]
+        for word in joined:
+            bare = word.removeprefix(literal)
+            words.normalizer = normalizers.Replace(Regex(rf"^{re.escape(bare)}(?= )"), word)
+    special = {"pad_token": prompts.PAD, "unk_token": prompts.PAD}
+    if begin in vocabulary:
+        words.post_processor = processors.TemplateProcessing(single=f"{begin} $A", special_tokens=[(begin, vocabulary[begin])])
+        special["bos_token"] = begin
+    return PreTrainedTokenizerFast(tokenizer_object=words, **special)
 
 
 def main(argv: list[str]) -> int:

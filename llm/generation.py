@@ -41,6 +41,15 @@ def settings(
 
 
 @torch.no_grad()
+def continued(model: PreTrainedModel, ids: torch.Tensor, chosen: GenerationConfig) -> torch.Tensor:
+    """Return the tokens that the model goes on with after `ids` [R, L]: [R, at most max_new_tokens]. Raises DivergedError."""
+    model.generation_config = chosen  # what is unset in `chosen` would be taken from here
+    finite = LogitsProcessorList([_Finite(model)])
+    mask = torch.ones_like(ids)
+    out = model.generate(input_ids=ids, attention_mask=mask, generation_config=chosen, logits_processor=finite)
+    return out[:, ids.shape[1] :]
+
+
 def generate(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[list[int]], n_new: int, num_beams: int, pace: Pace
 ) -> list[str]:
@@ -50,24 +59,18 @@ def generate(
     """
     started, texts = time.perf_counter(), [""] * len(prompts)
     chosen = settings(model, tokenizer, n_new, num_beams, use_cache=pace.shared)
-    model.generation_config = chosen  # what is unset in `chosen` would be taken from here
     for _, group in groupby(sorted(range(len(prompts)), key=lambda i: len(prompts[i])), key=lambda i: len(prompts[i])):
         left = list(group)
         while left:
             chunk = left[: max(1, pace.rows_at_once // num_beams)]
             ids = torch.tensor([prompts[i] for i in chunk], device=model.device)  # [R, L]
             try:
-                out = model.generate(
-                    input_ids=ids,
-                    attention_mask=torch.ones_like(ids),
-                    generation_config=chosen,
-                    logits_processor=LogitsProcessorList([_Finite(model)]),
-                )
+                out = continued(model, ids, chosen)
             except (RuntimeError, MemoryError) as error:
                 pace.halve(error)
                 continue
             pace.tokens += ids.numel() + n_new * len(chunk) * num_beams
-            said = tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
+            said = tokenizer.batch_decode(out, skip_special_tokens=True)
             for i, text in zip(chunk, said, strict=True):
                 texts[i] = text
             left = left[len(chunk) :]

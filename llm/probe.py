@@ -14,7 +14,7 @@ from engine.memory import is_out_of_memory
 from flags.config import BadInput
 from llm.chat import first_line
 from llm.checks import check_tokens
-from llm.generation import generate
+from llm.generation import continued, settings
 from llm.loading import name_of
 from llm.prompt import common_length
 from llm.scoring import Pace, Scores, score
@@ -48,7 +48,7 @@ def probe(config: Config, model: PreTrainedModel, tokenizer: PreTrainedTokenizer
             print(f"main.py: --{flag} {value}: {why}; every answer is run as a flat sequence, which takes longer", file=sys.stderr)
             pace.shared = False
         if "generate" in config.scorings:
-            generate(model, tokenizer, [list(longest)], 2, config.num_beams, replace(pace))
+            check_generation(config, model, tokenizer, longest, pace.shared)
     except BadInput:
         raise
     except DivergedError as error:
@@ -77,6 +77,22 @@ def check_causal(config: Config, model: PreTrainedModel, ids: tuple[int, ...]) -
     some, others = (part.log_softmax(-1).nan_to_num() for part in logits)
     if float((some - others).abs().max()) > max(_LEAK[_is_full(model)], _slack(model, ids)):
         raise BadInput(flag, value, "is not causal: what follows a token changes its logits, so that it would see the answers")
+
+
+def check_generation(
+    config: Config, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ids: tuple[int, ...], use_cache: bool
+) -> None:
+    """Raise BadInput if the tokens that the model generates are not those that its logits make the most likely ones."""
+    flag, value, _ = name_of(config)
+    greedy = settings(model, tokenizer, 3, 1, use_cache)
+    prompt = torch.tensor([ids], device=model.device)
+    said = continued(model, prompt, greedy)[0].tolist()
+    if config.num_beams > 1:
+        continued(model, prompt, settings(model, tokenizer, 2, config.num_beams, use_cache))  # must not raise
+    logits = _logits(model, (*ids, *said))[len(ids) - 1 : -1].log_softmax(-1)  # [T, V]
+    behind = logits.max(-1).values - logits[range(len(said)), said]
+    if not said or float(behind.max()) > max(_WAYS[_is_full(model)], _slack(model, ids)):
+        raise BadInput(flag, value, "does not generate what its own log-probabilities say; leave generate out of --scoring")
 
 
 @torch.no_grad()

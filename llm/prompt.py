@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from data import Encoder, Episodes
     from flags.config import Config
 
-_BOS_LITERALS = ("<|endoftext|>", "<s>")  # a pretrained model's own stands there, once
+BOS_LITERALS = ("<|endoftext|>", "<s>")  # a pretrained model's own stands there, once
 _SYSTEM = re.compile(r"<<SYS>>(.*?)<</SYS>>", re.DOTALL)
 Location = tuple[int, int]
 
@@ -104,7 +104,7 @@ class Prompter:
     def _head(self, context: str) -> str:
         """All that stands before a query's own words."""
         if not self._config.chat_template:
-            for literal in _BOS_LITERALS:
+            for literal in BOS_LITERALS:
                 context = context.removeprefix(literal)
             return context.lstrip(" ")
         preface = prompts.PREFACES[self._config.preface_id]
@@ -113,7 +113,7 @@ class Prompter:
         system = " ".join(_SYSTEM.findall(preface)).strip()
         words = [_SYSTEM.sub(" ", preface), items, test_preface]
         user = " ".join(" ".join(words).replace("[INST]", " ").replace("[/INST]", " ").split())
-        for literal in _BOS_LITERALS:
+        for literal in BOS_LITERALS:
             user = user.removeprefix(literal).strip()
         if self.frame is None:
             self.frame = chat.frame(self._tokenizer, system, user)

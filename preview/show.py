@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from data import Encoder, group_names
+from tasks.task import CURRICULA, ROTATIONS
 
 if TYPE_CHECKING:
     from flags.config import Config
@@ -12,14 +13,17 @@ if TYPE_CHECKING:
 
 
 def show_episodes(config: Config, encoder: Encoder) -> str:
-    """The first `--show` metalearning episodes of the first seed."""
-    condition = (config.seed, "metalearning", config.pt_rot_cond, config.pt_cond)
-    n = min(config.show, config.n_train)
+    """The first `--show` metalearning episodes of the first seed; of a language model's job, episodes that it is asked."""
+    # A language model has no metalearning, and its conditions may be unset: then all are asked, this one first.
+    split = "validation" if config.experiment == "llm" else "metalearning"
+    rotation, curriculum = config.pt_rot_cond or ROTATIONS[0], config.pt_cond or CURRICULA[config.task][0]
+    condition = (config.seed, split, rotation, curriculum)
+    n = min(config.show, encoder.n_episodes(split))
     items, episodes = encoder.task.draw(*condition, n), encoder.episodes(*condition, n)
     parts = []
     for i in range(n):
         parts += [
-            f"Episode {i} · {config.task} · {config.pt_rot_cond} · {config.pt_cond} context · seed {config.seed}",
+            f"Episode {i} · {config.task} · {rotation} · {curriculum} context · seed {config.seed}",
             "",
             encoder.text(episodes.context[i]),
             *(f"  {encoder.text(query)}  →  {encoder.text(answer)}" for query, answer in _some_queries(episodes, i, items.n_study)),
