@@ -97,3 +97,16 @@ def test_curves_and_their_band():
 def test_losses_are_means_over_episodes():
     part = rows(*EPISODE[:2]).assign(loss=[1.0, 3.0], step=10)
     assert derive.losses(part).value.tolist() == [2.0]
+
+
+def test_congruent_rows_have_one_curriculum_for_context_and_steps():
+    """Of the six pairs, two: aligned contexts have no steps of their own kind."""
+    pairs = [(context, steps) for context in ("blocked", "interleaved", "aligned") for steps in ("blocked", "interleaved")]
+    everything = pd.concat([rows(*EPISODE, context=context, steps=steps) for context, steps in pairs])
+    found = derive.congruent(everything)
+    kept = found[["context_curriculum", "step_curriculum", "curriculum"]].drop_duplicates().values.tolist()
+    assert kept == [["blocked"] * 3, ["interleaved"] * 3]
+    assert set(derive.composite(pd.concat([everything, everything.assign(rotation="rotated")])).context_curriculum) == {
+        "blocked",
+        "interleaved",
+    }

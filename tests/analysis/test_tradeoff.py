@@ -111,3 +111,39 @@ def test_intervals_over_seeds_or_episodes():
     assert over_seeds["half"] == pytest.approx(1.96 * 0.3)  # means .1 and .7: standard deviation .3·√2, of two
     over_episodes = tradeoff.mean_and_interval(frame[frame.seed == 0], ["level"]).iloc[0]
     assert over_episodes["half"] == pytest.approx(1.96 * 0.1)
+
+
+def table_of(accuracy, test_levels):
+    """Rows of a trade-off's tables: accuracy(training level, test level) of 100 study queries after 20 updates."""
+    condition = {
+        "rotation": "unrotated",
+        "context_curriculum": "interleaved",
+        "step_curriculum": "interleaved",
+        "seed": 1,
+        "episode": 0,
+    }
+    tests = [
+        {**condition, "training_level": trained, "test_level": level, "step": step, "subset": subset, "n_queries": 100,
+         "n_correct": round(100 * accuracy(trained, level)) if (step, subset) == (20, "study_A") else 50}
+        for trained, levels in test_levels.items() for level in levels for step in (0, 20) for subset in ("study_A", "novel")
+    ]  # fmt: skip
+    losses = [{**condition, "training_level": trained, "step": 10, "loss": 1.0} for trained in test_levels]
+    return pd.DataFrame(tests), pd.DataFrame(losses)
+
+
+@pytest.mark.parametrize(
+    ("test_levels", "tested_at"),
+    [
+        ({0.0: (0.0, 0.4, 0.8, 1.0), 0.4: (0.0, 0.4, 0.8, 1.0), 0.8: (0.0, 0.4, 0.8, 1.0)}, 0.8),  # the published grid's
+        ({0.0: (0.0, 0.4, 1.0), 0.4: (0.0, 0.4, 1.0), 0.8: (0.0, 0.4, 0.8, 1.0)}, 0.4),  # .8 is not tested by all
+        ({0.4: (0.0, 1.0), 0.8: (0.0, 1.0)}, 0.0),  # nor is any that is trained at
+    ],
+)
+def test_retention_is_tested_at_the_highest_training_level(test_levels, tested_at):
+    """And not at the highest that is tested: accuracies say at which level they were."""
+    found = tradeoff.measure(*table_of(lambda trained, level: 0.1 * trained + 0.5 * level, test_levels), "grid", "mask", 0.04)
+    assert found.retention_level == tested_at
+    expected = {trained: pytest.approx(0.1 * trained + 0.5 * tested_at) for trained in test_levels}
+    assert found.retention.set_index("training_level").value.to_dict() == expected
+    learned = found.learning[found.learning.step == 20].set_index("training_level").value.to_dict()
+    assert learned == {t: pytest.approx(0.6 * t) for t, levels in test_levels.items() if t in levels}  # tested where trained

@@ -11,6 +11,7 @@ import main
 import models
 from data import Encoder
 from finetune import plan
+from flags.base import find_base
 from flags.command_line import parse
 from flags.config import BadInput
 from tasks import make_task
@@ -199,3 +200,18 @@ class Evil:
 def test_base_flags_are_checked_by_name():
     with pytest.raises(BadInput, match="does not exist"):
         parse(["--load_model_from", "/nowhere/at/all"])
+
+
+def test_a_seed_is_ranked_by_its_last_new_best(tmp_path):
+    """Seed 0 began behind, and its kept model answers more; lines that are no new best, and study items, say nothing."""
+    rows = [(0, 0, 3, 1), (1, 0, 5, 1), (0, 10, 9, 1), (1, 10, 6, 1), (0, 20, 8, 0), (1, 20, 5, 0)]
+    header = "seed,step,epoch,subset,n_correct,n_queries,is_best"
+    lines = [f"{seed},{step},0,{s},{n},16,{new}" for seed, step, n, new in rows for s, n in (("novel", n), ("study_A", 16 * seed))]
+    (tmp_path / "pretrain_accuracy.csv").write_text("\n".join([header, *lines, ""]))
+    (tmp_path / "config.json").write_text(json.dumps({"flags": {"seed": 0, "n_runs": 2}}))
+    (tmp_path / "checkpoints").mkdir()
+    for seed in (0, 1):
+        (tmp_path / "checkpoints" / f"best_seed{seed}.safetensors").touch()
+    assert find_base(tmp_path, None, 1).seeds == (0,)
+    assert find_base(tmp_path, None, 2).seeds == (0, 1)
+    assert find_base(tmp_path, 1, 1).seeds == (1,)
