@@ -12,6 +12,7 @@ from ablate import attention_dropout
 from data import Encoder
 from engine.ensemble import Batch, Ensemble
 from finetune import Finetuning, plan
+from pretrain import Metalearning
 from runs.records import Job
 from tasks import make_task
 from test import count_correct, count_correct_ablated
@@ -194,6 +195,80 @@ def test_no_two_draws_are_the_same(kind):
     draws = run.ablation.draw_all(5, run._keys("ablation")[:4])
     of_queries = draws if kind == "mask" else draws.transpose(0, 3, 1, 2, 4, 5)  # [members, queries, …]
     assert len({part.tobytes() for member in of_queries for part in member}) == 4 * 5
+
+
+def watched(ensemble):
+    """The ablations that an ensemble is trained and asked with from now on: two lists, one entry a batch."""
+    trained, asked, step, correct = [], [], ensemble.step, ensemble.correct
+
+    def watched_step(batch, *rate):
+        trained.append(batch.ablations)
+        return step(batch, *rate)
+
+    def watched_correct(batch):
+        asked.append(batch.ablations)
+        return correct(batch)
+
+    ensemble.step, ensemble.correct = watched_step, watched_correct
+    return trained, asked
+
+
+@pytest.mark.parametrize(("kind", "name"), [("gaussian", "noise"), ("bernoulli", "keep"), ("dropout", "factors")])
+def test_every_update_and_every_test_meets_draws_of_its_own(kind, name, tmp_path):
+    """No layer and head of any member has the same disturbance in two updates, for two queries, or in training and in a test."""
+    more = "--test_ablation_level_num 1 --test_repeats 5 --n_blocks 1 --n_steps_per_block 3 --finetune_test_every 1"
+    config = configured(f"{TINY['grid']} {ABLATED[kind]} {more}")
+    encoder = Encoder(config, make_task(config))
+    model, members = built(config, encoder), plan(config)[0][:2]
+    run = Finetuning(config, encoder, members, Ensemble(model, [models.draw_weights(model, 0, 0.1)] * 2, 0.01, False, CPU), 0)
+    trained, asked = watched(run.ensemble)
+    job = Job(tmp_path / "job", {}, {}, {}, save_minutes=10)
+    job.start("finetuning", run.n_steps, 0)
+    run.run(job)
+    job.close()
+    met = [batch[name] for batch in (*trained, *asked) if name in batch]  # [N, layers, 1, heads, …]; the last two are of one draw
+    assert len(met) == (3 if kind == "dropout" else 3 + 4)
+    assert not any(batch for batch in asked[::2])  # tests at level 0 come first
+    draws = [part.numpy().tobytes() for batch in met for part in batch.flatten(0, -3)]
+    assert len(set(draws)) == len(draws) == 2 * 2 * 2 * {"gaussian": 7 * 5, "bernoulli": 7 * 5, "dropout": 3}[kind]
+
+
+def test_every_metalearning_update_drops_other_attention_weights():
+    config = configured(f"{TINY['grid']} --n_train 3 --n_runs 2 --attention_dropout 0.3")
+    encoder = Encoder(config, make_task(config))
+    model = built(config, encoder)
+    weights = models.draw_weights(model, 0, 0.1)
+    run = Metalearning(config, encoder, model, lambda *_: weights, list(config.seeds), CPU)
+    trained, _ = watched(run.ensemble)
+    while run.step < run.n_steps:  # two updates an epoch, of 55 and 20 queries; three epochs
+        run._update()
+    own = [part[..., :5, :5] for batch in trained for part in batch["factors"].flatten(0, 3)]
+    draws = {part.numpy().tobytes() for part in own}
+    assert len(own) > 200
+    assert len(draws) > 0.99 * len(own)  # of 2²⁵ patterns few come twice by chance
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "bernoulli"])
+def test_the_last_separator_is_read_anew_and_its_own_values_are_left_alone(kind):
+    """With nothing left of what stands before it in the context, answers still depend on it, as on any token of the query."""
+    s = Setting(TASKS["grid"])
+    ablation = s.ablation(kind)
+    context, queries = (np.stack([getattr(e, part)[0] for e in s.episodes]) for part in ("context", "queries"))
+    queries, levels = queries[:, None, :3], np.array([1.1])
+    contexts, own, changed = ablation.batch(context, queries, ablation.draw_all(1, [("a",), ("b",)]), levels)
+    assert contexts.shape[-1] == context.shape[1] - 1
+    assert (own[..., 0] == s.encoder.vocabulary["<sep>"]).all()
+    assert (own[..., 1:] == queries).all()
+    for disturbed in changed.values():
+        assert disturbed.shape[-2] == context.shape[1] - 1
+    if kind == "bernoulli":
+        assert not changed["keep"].any()
+        ensemble = Ensemble(s.model, s.weights, 1e-3, False, CPU)
+        answers = np.zeros((*own.shape[:3], 2), int)
+        logits = ensemble.logits(Batch.of_arrays(contexts, own, answers, CPU, **changed))
+        own[..., 0] = s.encoder.vocabulary[":"]
+        other = ensemble.logits(Batch.of_arrays(contexts, own, answers, CPU, **changed))
+        assert (logits - other).abs().max() > 1e-3
 
 
 def test_attention_dropout_by_hand():

@@ -144,3 +144,10 @@ def test_every_pass_has_every_item_once(n_items, batch_size, number):
     assert sorted(np.concatenate(batches).tolist()) == items.tolist()
     assert all(len(batch) == batch_size for batch in batches[:-1])
     assert 1 <= len(batches[-1]) <= batch_size
+
+
+def test_passes_and_keys_are_shuffled_differently():
+    """Of the 9! orders of nine items, twenty passes of each of three keys have sixty."""
+    keys = [(1, "x", 0), (1, "x", 1), (2, "x", 0)]
+    orders = {tuple(finetuning_batch(np.arange(9), 9, step, *key)) for key in keys for step in range(20)}
+    assert len(orders) == 60
