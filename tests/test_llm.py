@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 from llm import evaluate, loading, scoring
 from llm.generation import generate
 from llm.prompt import Prompter, common_length
-from llm.scoring import Pace, first_location, likeliest, score
+from llm.scoring import Pace, Scores, first_location, likeliest, score
 from tests import llm_models
 from tests.conftest import ROOT, configured, encoded, run_main
 from tests.test_main import wait_for
@@ -129,6 +129,13 @@ def test_candidates_are_brute_force_over_all_locations(setting, rotation):
         scored = score(model, [answers], Pace())[0]
         np.testing.assert_allclose([one.log_p.sum() for one in scored], totals, atol=1e-4)
         assert likeliest(places, scored) == places[int(np.argmax(totals))]
+
+
+def test_candidates_are_ranked_by_the_probability_of_the_whole_answer():
+    """Three tokens of .8 each are less likely than one of .6, whatever their mean says."""
+    scored = [Scores(np.log([0.8, 0.8, 0.8]), np.ones(3, bool)), Scores(np.log([0.6]), np.ones(1, bool))]
+    assert likeliest([(0, 0), (3, 1)], scored) == (3, 1)
+    assert likeliest([(3, 1), (0, 0)], scored[::-1]) == (3, 1)
 
 
 @pytest.mark.parametrize(

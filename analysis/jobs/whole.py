@@ -92,9 +92,7 @@ def _validations(job: Job, path: Path, seed: int, found: dict[int, tuple[int, in
                 raise BadTable(f"{path}: lacks the validation of seed {seed} at step {step}")
             right, is_best = found[step]
             if is_best != (right > kept):
-                raise BadTable(
-                    f"{path}: is_best of seed {seed} at step {step} is {is_best}; an earlier line is missing or changed"
-                )
+                raise BadTable(f"{path}: is_best of seed {seed} at step {step} is {is_best}; an earlier line is missing or changed")
             stale = 0 if right > best else stale + 1
             kept, best = max(kept, right), max(best, right)
             yield start, step

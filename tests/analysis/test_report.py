@@ -116,6 +116,28 @@ def test_published_values_are_judged_by_our_interval():
     assert judged(0.005, 0.02, 0.04, is_bound=True) == "no"
 
 
+def test_a_difference_is_that_of_the_two_means_it_names(reported):
+    """Every "one − other" of the claims, of ours and of the published ones, is the first mean less the second."""
+    found = reported[0].claims
+    means = {(row["size"], row["task"], row["what"]): row for _, row in found[found.kind == "mean"].iterrows()}
+    checked = []
+    for _, row in found[found.what.str.contains(" − ")].iterrows():
+        of, names = row.what.rsplit(": ", 1)
+        one, other = (means[row["size"], row["task"], f"{of}, {name}"] for name in names.split(" − "))
+        assert row.ours == pytest.approx(one.ours - other.ours), row.what
+        assert row.low <= row.ours <= row.high
+        if row.published:
+            assert float(row.published) == pytest.approx(float(one.published) - float(other.published), abs=1e-9)
+        checked.append((row.claim, names, row.ours > 0))
+    # synthetic jobs are made so: blocked is better in context, interleaved in weights
+    better = {(1, "interleaved − blocked", True), (2, "blocked − interleaved", True), (5, "blocked − interleaved", True)}
+    assert better <= set(checked)
+    assert {(claim, words) for claim, words, _ in checked} == {
+        (1, "interleaved − blocked"), (2, "blocked − interleaved"), (3, "interleaved − blocked"),
+        (5, "blocked − interleaved"), (5, "aligned − misaligned"),
+    }  # fmt: skip
+
+
 def test_every_published_mean_of_what_is_there_has_its_line(reported):
     found, _ = reported
     paper = found.claims[(found.claims["size"] == "paper") & (found.claims.kind == "mean")]
