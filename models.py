@@ -20,6 +20,7 @@ from flags.base import NoBase, find_base
 from flags.config import BadInput
 from prompts import PAD
 from runs.files import write_atomically
+from runs.terminal import say
 
 if TYPE_CHECKING:
     from data import Encoder
@@ -126,11 +127,25 @@ def architecture_of(config: Config, encoder: Encoder) -> dict:
 
 
 def write_published(config: Config, folder: Path) -> None:
-    """Write the kept weights where --model_path says so and they are not yet."""
-    missing = [(path, seed) for path, seed in zip(config.published_paths, config.seeds, strict=False) if not path.exists()]
-    for path, seed in missing:
-        weights = safetensors.torch.load_file(folder / "checkpoints" / f"best_seed{seed}.safetensors")
-        write_atomically(path, published_bytes(weights))
+    """Write the kept weights of each seed to the file that --model_path asks for. A file that exists is left alone; says so if it
+    holds other weights: another job was asked for the same file."""
+    for path, seed in zip(config.published_paths, config.seeds, strict=False):
+        kept = folder / "checkpoints" / f"best_seed{seed}.safetensors"
+        weights = safetensors.torch.load_file(kept)
+        if not path.exists():
+            write_atomically(path, published_bytes(weights))
+        elif not _holds(path, weights):
+            say(f"main.py: --model_path: {path} holds other weights and is left alone; those of this job are in {kept}")
+
+
+def _holds(path: Path, weights: Weights) -> bool:
+    """Return True if a `.pt` file holds these weights."""
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, AttributeError):
+        return False
+    named = {PUBLISHED_PREFIX + name: tensor for name, tensor in weights.items()}
+    return isinstance(found, dict) and found.keys() == named.keys() and all(torch.equal(found[n], named[n]) for n in named)
 
 
 def loaded_weights(config: Config, model: LlamaForCausalLM) -> dict[int, Weights]:

@@ -71,8 +71,8 @@ def begin_folder(config: Config, prepare: Callable[[], None], stop: StopFlag) ->
     try:
         with bad_folder(config):
             finished = holds_finished(config)
+        prepare()
         if not finished:
-            prepare()
             return lock
         lock.release()
         return None

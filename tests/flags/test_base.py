@@ -83,6 +83,19 @@ def test_published_weights_come_late_as_well(finished_job, tmp_path):
     assert all(torch.equal(tensor, kept[name]) for name, tensor in models.load_weights(tmp_path / "M_run1.pt", model).items())
 
 
+def test_published_weights_of_another_job_are_left_alone_and_told_of(finished_job, tmp_path, capsys):
+    """As when two jobs that run at once were asked for one file."""
+    task, folder, _ = finished_job
+    flags = [*TINY[task].split(), "--n_runs", "2", "--out_dir", str(folder), "--model_path", str(tmp_path / "M")]
+    torch.save({"another": torch.ones(1)}, tmp_path / "M_run0.pt")
+    written = (tmp_path / "M_run0.pt").read_bytes()
+    assert main.main(flags) == 0
+    assert (tmp_path / "M_run0.pt").read_bytes() == written
+    kept = folder / "checkpoints" / "best_seed0.safetensors"
+    told = f"main.py: --model_path: {tmp_path}/M_run0.pt holds other weights and is left alone; those of this job are in {kept}"
+    assert capsys.readouterr().err.splitlines() == [told]
+
+
 def test_several_seeds_of_a_base(finished_job):
     """The best validated ones, whatever their order; each member starts from its own seed's weights."""
     _, folder, _ = finished_job
@@ -91,7 +104,7 @@ def test_several_seeds_of_a_base(finished_job):
     assert config.seeds == (best, 1 - best)
     assert sorted({m.seed for ensemble in plan(config) for m in ensemble}) == [0, 1]
     model = built(config, Encoder(config, make_task(config)))
-    loaded = main.loaded_weights(config, model)
+    loaded = models.loaded_weights(config, model)
     for seed in (0, 1):
         kept = models.load_weights(folder / "checkpoints" / f"best_seed{seed}.safetensors", model)
         assert all(torch.equal(loaded[seed][name], kept[name]) for name in kept)
