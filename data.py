@@ -70,7 +70,8 @@ class Encoder:
     """Puts prefaces, separators and masks around a task's items.
 
     `vocabulary` maps every token to its id: in order of first occurrence after `<pad>`, unless one is given. Raises
-    KeyError for a token that the given one lacks. `vocab_size` is the number of ids that a model needs.
+    KeyError for a token that the given one lacks, unless --load_data_from replaces the episodes of the flags: then it has to have
+    the tokens of the files alone. `vocab_size` is the number of ids that a model needs.
     """
 
     def __init__(self, config: Config, task: Task, vocabulary: dict[str, int] | None = None):
@@ -84,12 +85,12 @@ class Encoder:
             tokens.append(prompts.MASK)
         self.vocabulary = vocabulary or {token: i for i, token in enumerate(dict.fromkeys(tokens))}
         self.vocab_size = max(self.vocabulary.values()) + 1
-        for token in tokens[1:]:
+        for token in tokens[1:] if not config.load_data_from else ():
             self.vocabulary[token]
         # The smallest signed type: torch has no unsigned 16-bit indexing.
         self.dtype = np.result_type(np.int8, np.min_scalar_type(-self.vocab_size))
         self._preface, self._separator, self._test_preface, self._words = (
-            np.array([self.vocabulary[token] for token in part], dtype=self.dtype)
+            np.array([self.vocabulary.get(token, -1) for token in part], dtype=self.dtype)
             for part in (preface, [separator], test_preface, task.words)
         )
 

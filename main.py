@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
 def run(config: Config, stop: StopFlag | None = None) -> int:
     """Check, then do what was asked for. `stop` is what signals set; without one the job listens itself."""
     from data import check_episodes
-    from episodes.loaded import episodes_of
+    from episodes.loaded import check_unchanged, episodes_of
     from flags.checks import check
     from tasks import check_task
 
@@ -76,6 +76,7 @@ def run(config: Config, stop: StopFlag | None = None) -> int:
     if config.experiment == "llm":
         return run_llm(config, encoder, stop or StopFlag())
     finished = check_folder(config)
+    check_unchanged(config, encoder)
     if not finished or config.dry_run:
         import models
 
@@ -202,7 +203,7 @@ def perform(
     """The procedure of the paper: metalearning, then few-shot test and finetuning on fresh episodes, then a summary."""
     import models
     from analysis.conclude import conclude
-    from episodes.loaded import save_files
+    from episodes.loaded import save_files, to_record
     from finetune import finetune
     from pretrain import metalearn
     from runs.checkpoint import Damaged
@@ -224,7 +225,7 @@ def perform(
                 raise Damaged(f"{path} {error}; pass --no_resume to start anew") from None
 
         architecture, flags = models.architecture_of(config, encoder), config.defining_values()
-        job.write_json("checkpoints/model.json", {"architecture": architecture, "vocabulary": encoder.vocabulary, "flags": flags})
+        job.write_json("checkpoints/model.json", {"architecture": architecture, **to_record(encoder), "flags": flags})
         if job.state.get("phase") != "finetuning":
             metalearn(config, encoder, model, first_weights, job, device)
         models.write_published(config, folder)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data import Encoder, Episodes
+from episodes import published
 from episodes.record import BadFile, Record
+from runs.files import write_atomically
 from tasks.task import CURRICULA, ROTATIONS
 
 if TYPE_CHECKING:
@@ -35,21 +37,47 @@ def seed_folder(folder: Path, config: Config, seed: int) -> Path:
     return folder if config.n_runs == 1 and not of_seed.is_dir() else of_seed
 
 
+def check_layout(folder: Path, config: Config) -> None:
+    """Raise BadFile for a folder of which one cannot say what --load_data_from reads: one with our files and published ones, or
+    with episodes of its own and folders of single seeds."""
+    for place in dict.fromkeys([folder, *(seed_folder(folder, config, seed) for seed in config.seeds)]):
+        if has_files(place) and published.has_files(place):
+            raise BadFile(place, "holds files of the published code and others; name a folder with one of them")
+    of_seeds = sorted(path.name for path in folder.glob("seed_*") if has_files(path) or published.has_files(path))
+    if of_seeds and (has_files(folder) or published.has_files(folder)):
+        raise BadFile(folder, f"holds episodes of its own and of a single seed ({of_seeds[0]}); name a folder with one of them")
+
+
+def has_files(folder: Path) -> bool:
+    """Whether any of our files is there, of any task."""
+    return any((folder / f"{name}.jsonl").exists() for name in ("metalearning", "validation")) or any(folder.glob("test_*.jsonl"))
+
+
 def write(folder: Path, config: Config, encoder: Encoder) -> None:
-    """Write all episodes of all seeds. Files that are there with the same content are kept; raises BadFile, before
-    anything is written, if one has another content."""
-    new = {}
+    """Write all episodes of all seeds, each file whole or not at all. Files that are there with the same content are kept; raises
+    BadFile, before anything is written, if one has another content, or if files would be read instead that are there already."""
+    check_layout(folder, config)
+    places = {seed_folder(folder, config, seed) for seed in config.seeds}
+    other = [path for path in (folder, *folder.glob("seed_*")) if path not in places and has_files(path)]
+    if other and (folder in places or folder in other):
+        raise BadFile(other[0], "holds episodes of other seeds, and it would not be clear which are read; name another folder")
+    for place in (folder, *places):
+        if published.has_files(place):
+            raise BadFile(place, "holds files of the published code, which would be read instead; name another folder")
+    new: dict[Path, bytes] = {}
     for seed in config.seeds:
-        for name, condition in file_names(config).items():
-            path = seed_folder(folder, config, seed) / name
-            content = "".join(_lines(encoder, encoder.episodes(seed, *condition), condition[:3]))
+        for name, (*condition, n) in file_names(config).items():
+            path, n = seed_folder(folder, config, seed) / name, min(n, encoder.n_episodes(condition[0]))
+            if n == 0:  # of episodes that were read from files, which lack metalearning's if there is none
+                continue
+            content = "".join(_lines(encoder, encoder.episodes(seed, *condition, n), tuple(condition))).encode()
             if not path.exists():
                 new[path] = content
-            elif path.read_text(encoding="utf-8") != content:
+            elif path.read_bytes() != content:
                 raise BadFile(path, "exists with other episodes; name another folder")
     for path, content in new.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8")
+        write_atomically(path, content, shared=True)
 
 
 def _lines(encoder: Encoder, episodes: Episodes, condition: tuple[str, str, str]) -> Iterator[str]:

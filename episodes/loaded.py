@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import prompts
 from data import Encoder, Episodes, subset_names
 from episodes import published
-from episodes.jsonl import file_names, read_records, seed_folder, write
+from episodes.jsonl import check_layout, file_names, read_records, seed_folder, write
 from episodes.record import BadFile, Record
 from episodes.vocabulary import read_vocabulary, write_vocabulary
+from flags.base import NoBase, find_base
 from flags.config import BadInput
 from tasks import make_task
 
@@ -35,6 +39,7 @@ class LoadedEpisodes:
         self._episodes: dict[tuple[int, str, str, str], Episodes] = {}
         if not folder.is_dir():
             raise BadFile(folder, "is not a folder")
+        check_layout(folder, config)
         for seed in config.seeds:
             for name, (split, rotation, curriculum, _) in file_names(config).items():
                 if split == "metalearning" and not config.n_epochs:
@@ -48,6 +53,10 @@ class LoadedEpisodes:
 
     def episodes(self, seed: int, split: str, rotation: str, curriculum: str, n: int) -> Episodes:
         return self._episodes[seed, split, rotation, curriculum].first(n)
+
+    def digests(self) -> dict[str, str]:
+        """A SHA-256 of the episodes of each seed and condition, by "seed/split/rotation/curriculum"."""
+        return {"/".join(map(str, key)): _digest(episodes) for key, episodes in sorted(self._episodes.items())}
 
     def sequence_length(self, seed: int) -> int:
         example = self._episodes[seed, "validation", self._config.pt_rot_cond, self._config.pt_cond]
@@ -95,21 +104,107 @@ def _shape(record: Record) -> tuple:
     return len(record.context), Counter(subset for *_, subset in record.items), lengths
 
 
+def _digest(episodes: Episodes) -> str:
+    digest = hashlib.sha256(str(episodes.context.shape).encode())
+    for part in (episodes.context, episodes.queries, episodes.answers, episodes.subset):
+        digest.update(np.ascontiguousarray(part, dtype=np.int64))
+    return digest.hexdigest()
+
+
 def episodes_of(config: Config) -> Encoder:
-    """Where episodes come from: made from the flags, or read from files."""
+    """Where episodes come from: made from the flags, or read from files. Token ids are those of the base, if there is one: its
+    weights are of these."""
+    base = _of_base(config)
+    takes_over = base is not None and config.base_seeds
     try:
-        vocabulary = read_vocabulary(Path(config.load_vocab)) if config.load_vocab else None
+        vocabulary = base.vocabulary if takes_over else read_vocabulary(Path(config.load_vocab)) if config.load_vocab else None
         encoder = Encoder(config, make_task(config), vocabulary)
+        if not encoder.causal and prompts.MASK not in encoder.vocabulary:
+            raise KeyError(prompts.MASK)
     except BadFile as error:
         raise BadInput("load_vocab", config.load_vocab, str(error)) from None
     except KeyError as error:
+        if takes_over:
+            raise BadInput("load_model_from", config.load_model_from, f"its vocabulary lacks the token {error}") from None
         raise BadInput("load_vocab", config.load_vocab, f"lacks the token {error}, which the flags' episodes have") from None
+    if base is not None and encoder.vocab_size == max(base.vocabulary.values()) + 1 and encoder.vocabulary != base.vocabulary:
+        what = f"{base.path} has other ids for the tokens of these flags; pass the flags of that job, or name its folder"
+        raise BadInput("load_model_from", config.load_model_from, what)
     if not config.load_data_from:
         return encoder
     try:
-        return LoadedEpisodes(Path(config.load_data_from), config, encoder)
+        loaded = LoadedEpisodes(Path(config.load_data_from), config, encoder)
     except BadFile as error:
         raise BadInput("load_data_from", config.load_data_from, str(error)) from None
+    if takes_over and (changed := _changed(loaded.digests(), base.episodes)):
+        raise BadInput("load_data_from", config.load_data_from, f"has changed ({changed}) since {base.path} was written")
+    return loaded
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """What a job recorded of its episodes in model.json: token → id, and digests of those that files delivered."""
+
+    path: Path
+    vocabulary: dict[str, int]
+    episodes: dict[str, str]
+
+
+def recorded(path: Path) -> _Recorded | None:
+    """What a model.json says of the episodes; None without such a file. Raises BadFile for a damaged one."""
+    if not path.exists():
+        return None
+    vocabulary = read_vocabulary(path, key="vocabulary")
+    episodes = json.loads(path.read_text(encoding="utf-8")).get("episodes")
+    return _Recorded(path, vocabulary, episodes if isinstance(episodes, dict) else {})
+
+
+def to_record(encoder: Encoder) -> dict[str, Any]:
+    """What a job records of its episodes, for `recorded`."""
+    episodes = {"episodes": encoder.digests()} if isinstance(encoder, LoadedEpisodes) else {}
+    return {"vocabulary": encoder.vocabulary, **episodes}
+
+
+def _of_base(config: Config) -> _Recorded | None:
+    """What the job recorded whose weights --load_model_from names, if it did. Files that the base was told to read may have
+    changed since."""
+    if not config.load_model_from:
+        return None
+    try:
+        base = find_base(Path(config.load_model_from), config.base_seed, config.n_runs)
+        found = [of for weights in base.weights if (of := recorded(weights.with_name("model.json")))]
+    except (NoBase, BadFile) as error:
+        raise BadInput("load_model_from", config.load_model_from, str(error)) from None
+    for other in found[1:]:
+        if other.vocabulary != found[0].vocabulary:
+            why = f"has seeds of different vocabularies, {found[0].path} and {other.path}; choose one with --base_seed"
+            raise BadInput("load_model_from", config.load_model_from, why)
+    return found[0] if found else None
+
+
+def check_unchanged(config: Config, encoder: Encoder) -> None:
+    """Raise BadInput if the job in the folder was begun with other token ids or episodes: a file has changed that flags name."""
+    read = (config.load_vocab, config.load_data_from, config.load_model_from)
+    if config.overwrite or not config.resume or not any(read):
+        return
+    begun = Path(config.out_dir) / "checkpoints" / "model.json"
+    try:
+        before = recorded(begun)
+    except BadFile as error:
+        raise BadInput("out_dir", config.out_dir, f"{error}; pass --no_resume to start anew") from None
+    if before is None:
+        return
+    remedy = f"has changed since the job in {config.out_dir} began; restore it, or name another --out_dir"
+    if before.vocabulary != encoder.vocabulary:
+        flag = "load_vocab" if config.load_vocab else "load_model_from"
+        raise BadInput(flag, getattr(config, flag), f"the vocabulary {remedy}")
+    if isinstance(encoder, LoadedEpisodes) and (changed := _changed(encoder.digests(), before.episodes)):
+        raise BadInput("load_data_from", config.load_data_from, f"{changed} {remedy}")
+
+
+def _changed(found: dict[str, str], before: dict[str, str]) -> str:
+    """The first condition of both whose episodes differ, as "seed/split/rotation/curriculum"; empty if none does."""
+    return next((key for key in found if before.get(key, found[key]) != found[key]), "")
 
 
 def save_files(config: Config, encoder: Encoder) -> None:

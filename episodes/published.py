@@ -29,6 +29,13 @@ def is_published(folder: Path) -> bool:
     return (folder / "pretrain.src").exists() or (folder / "pretest.src").exists() or any(folder.glob("finetune_*/episode0"))
 
 
+def has_files(folder: Path) -> bool:
+    """Whether any file of a published data folder is there, also of one that is not whole."""
+    ends = (".src", ".tgt", ".info.json")
+    triples = (folder / f"{name}{end}" for name in ("pretrain", "pretest") for end in ends)
+    return any(path.exists() for path in triples) or any(folder.glob("finetune_*/episode*"))
+
+
 def read_shuffled(prefix: Path, separator: str, n_groups: int) -> list[Record]:
     """The episodes of `pretrain` or `pretest`. The files do not say which group a study item is of: in the grid task
     (answers of two tokens) it is its position in the context, in the category task its label, in order of name."""

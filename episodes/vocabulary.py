@@ -6,22 +6,27 @@ import json
 from pathlib import Path
 
 from episodes.record import BadFile
+from runs.files import write_atomically
 
 HIGHEST_ID = 10**6  # of a token: the model has a row of weights for each id
 
 
 def write_vocabulary(path: Path, vocabulary: dict[str, int]) -> None:
     """Write token → id; a file that is there with another content is a BadFile."""
-    if path.exists() and read_vocabulary(path) != vocabulary:
-        raise BadFile(path, "exists with another vocabulary; name another file")
+    if path.exists():
+        if read_vocabulary(path) != vocabulary:
+            raise BadFile(path, "exists with another vocabulary; name another file")
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(vocabulary, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+    write_atomically(path, (json.dumps(vocabulary, ensure_ascii=False, indent=0) + "\n").encode(), shared=True)
 
 
-def read_vocabulary(path: Path) -> dict[str, int]:
-    """Token → id, as written by us or by the published code. Raises BadFile if it is not that."""
+def read_vocabulary(path: Path, key: str | None = None) -> dict[str, int]:
+    """Token → id, as written by us or by the published code; with `key`, that entry of a larger JSON object. Raises BadFile if it
+    is not that."""
     try:
         vocabulary = json.loads(path.read_text(encoding="utf-8"))
+        vocabulary = vocabulary.get(key) if key and isinstance(vocabulary, dict) else vocabulary
     except OSError as error:
         raise BadFile(path, f"cannot be read ({error.strerror})") from None
     except ValueError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,9 @@ def _inherited(passed: dict[str, Any]) -> dict[str, Any]:
         if passed[name] != base.flags[name]:
             remedy = "choose a seed of it with --base_seed" if name == "seed" else "leave the flag out"
             raise BadInput(name, passed[name], f"the base in {passed['load_model_from']} has {base.flags[name]}; {remedy}")
+    if base.flags and passed.get("load_vocab") and _differs(Path(passed["load_vocab"]), base.weights[0].with_name("model.json")):
+        why = f"has other ids than the base in {passed['load_model_from']}; leave the flag out"
+        raise BadInput("load_vocab", passed["load_vocab"], why)
     may_differ = {name for name, group in groups.items() if group == TRAINING}
     if passed.get("experiment") not in presets.TRADE_OFFS:
         may_differ |= {"pt_rot_cond", "pt_cond"}
@@ -81,6 +85,18 @@ def _inherited(passed: dict[str, Any]) -> dict[str, Any]:
         if f.name in values and not is_sound(f, values[f.name]):
             raise BadInput("load_model_from", passed["load_model_from"], f"its config.json has {values[f.name]!r} for --{f.name}")
     return {**values, "base_seeds": base.seeds, "n_runs": n_runs}
+
+
+def _differs(vocabulary: Path, model: Path) -> bool:
+    """Whether a vocabulary file is not what the model.json of a base recorded; False if there is no such record."""
+    try:
+        recorded = json.loads(model.read_text(encoding="utf-8"))["vocabulary"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    try:
+        return json.loads(vocabulary.read_text(encoding="utf-8")) != recorded
+    except (OSError, ValueError):
+        return True
 
 
 def _default_folder(config: Config, passed: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import uuid
 from pathlib import Path
 
 from runs.terminal import say
@@ -50,12 +51,13 @@ def flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, shared: bool = False) -> None:
     """Write a file so that whoever looks, at any moment and after any crash, sees the old content or the new one.
 
-    Raises OSError if that fails; the old content stays, and no temporary file is left.
+    shared: other processes may write the file at the same time; the last one wins, whole. Raises OSError if that fails; the old
+    content stays, and no temporary file is left.
     """
-    temporary = path.with_name(f".{path.name}.new")
+    temporary = path.with_name(f".{path.name}{f'.{uuid.uuid4().hex}' if shared else ''}.new")
     try:
         with open(temporary, "wb") as file:
             file.write(data)
