@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -212,16 +211,6 @@ def test_retention_is_tested_at_a_level_that_every_job_tests(tmp_path, monkeypat
     assert list(found[found.what.str.contains("retention, level")].published) == [""] * 4
 
 
-def test_what_an_earlier_report_left_is_removed(tmp_path, monkeypatch):
-    built(["--task grid", "--seed 1"], tmp_path, monkeypatch)
-    pictures = set(Path("report/figures").iterdir())
-    shutil.rmtree("results/demo_grid_icl_iwl")
-    found = build(load(Path("results")), Path("report"))
-    write(found, Path("report"))
-    assert {path.stem for path in Path("report/figures").iterdir()} == {section.picture.name for section in found.sections}
-    assert set(Path("report/figures").iterdir()) < pictures
-
-
 def report(*arguments, cwd):
     command = [sys.executable, "-m", "analysis.report", *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"})
@@ -237,7 +226,11 @@ def test_one_command(tmp_path, monkeypatch):
     assert (tmp_path / "out/index.html").exists()
     assert "1 finished jobs, 1 unfinished" in done.stdout
     assert f"unfinished: {half}" in done.stdout
+    for mine in ("out/figures/.ipynb_checkpoints", "out/tables/deep"):
+        (tmp_path / mine).mkdir()
+        (tmp_path / mine / "emergence.png").write_text("mine", encoding="utf-8")
     again = report("-o", "out", cwd=tmp_path)  # over its own
+    assert len([path for path in (tmp_path / "out").rglob("emergence.png") if path.read_text(encoding="utf-8") == "mine"]) == 2
     assert (again.returncode, again.stdout) == (0, done.stdout)
     path = folder / "finetune_accuracy.csv"
     path.write_text(path.read_text().replace("novel", "nouvelle", 1))
@@ -253,7 +246,7 @@ def test_one_command(tmp_path, monkeypatch):
     [
         (["nowhere"], "nowhere: there is no such folder"),
         (["empty"], "empty: holds no finished job; results/sample has some"),
-        (["empty", "-o", "full"], "-o full: holds files that are not of a report"),
+        (["empty", "-o", "full"], "-o full: holds files and no report.json"),
         (["empty", "-o", "full/file"], "-o full/file: is a file"),
     ],
 )
