@@ -14,7 +14,7 @@ from typing import Any
 
 from analysis.jobs import words
 from flags import presets
-from flags.config import CATEGORY, DATA, GRID, MODEL, PROMPT, Config
+from flags.config import CATEGORY, DATA, GRID, MODEL, PROMPT, TRAINING, Config
 
 CHANGED = "changed"  # in a size's name: the task or the model is not the preset's
 TRADE_OFF_OF = {presets.EXPERIMENT_VALUES[name]["ablation"]: name for name in presets.TRADE_OFFS}
@@ -136,8 +136,10 @@ class Job:
         words += ["--task", self.task, "--experiment", self.flags["experiment"]]
         derived = {"task", "experiment", "base_seeds", *(_inherited() if self.flags["load_model_from"] else ())}
         derived |= presets.without_effect(self.flags).keys()
+        if self.flags["load_model_from"]:  # else the base's values would stand for the preset's
+            flags = {name: value for name, value in flags.items() if name not in _handed_on(self.flags["experiment"])}
         for name, value in self.flags.items():
-            if name in derived or value == flags.get(name) or (name in flags and value is None):
+            if name in derived or value == flags.get(name) or value is None:
                 continue
             words += _passed(name, value)
         return shlex.join(words)
@@ -153,6 +155,12 @@ def _passed(name: str, value: Any) -> list[str]:
 def _inherited() -> set[str]:
     """The flags that a job takes over from the one whose weights it loads."""
     return ({f.name for f in fields(DATA, GRID, CATEGORY, PROMPT, MODEL)} | {"seed"}) - {"load_model_from", "base_seed"}
+
+
+def _handed_on(experiment: str) -> set[str]:
+    """The flags that a job takes over from the one whose weights it loads unless they are passed."""
+    names = {f.name for f in fields(TRAINING)} - {"dropout_p", "model_dtype"}  # which do nothing in a job that trains
+    return names if experiment in presets.TRADE_OFFS else names | {"pt_rot_cond", "pt_cond"}
 
 
 def fields(*groups: str) -> list[dataclasses.Field]:

@@ -213,7 +213,9 @@ def test_the_command_of_a_job_makes_the_same_job(here):
     base = base.rename(base.with_name("the base's $(own) *"))
     left_out = job("--task grid --p_flip_xy 0.5 --recipe robust --n_epochs 30 --unflipped_epochs 20 --seed 7")
     trade_off = write([*SMALL.split(), "--experiment", "tradeoff_noise", "--load_model_from", str(base), "--ablation_level", "4"])
-    for folder in (base, left_out, trade_off):
+    usual = "--n_epochs 2 --pt_cond blocked"  # the preset's curriculum, which is not the base's
+    further = write([*SMALL.split(), "--load_model_from", str(base), *usual.split()])
+    for folder in (base, left_out, trade_off, further):
         found = next(j for j in load(here).jobs if j.folder == folder)
         again = parse(shlex.split(found.command)[2:]).defining_values()
         recorded = json.loads((folder / "config.json").read_text())["flags"]
