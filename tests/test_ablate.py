@@ -1,6 +1,7 @@
 """Ablations against the slow path of ablated_slowly.py; their draws, and what they do to training."""
 
 import dataclasses
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -287,3 +288,24 @@ def test_attention_dropout_by_hand():
     assert (plain - ones).abs().max() < 1e-10
     dropped = ensemble.logits(Batch.of_arrays(context, queries, answers, CPU, factors=factors))
     assert (plain - dropped).abs().max() > 1e-3
+
+
+def test_attention_dropout_is_that_of_flat_sequences(monkeypatch):
+    """Against Hugging Face's own attention, whose dropout multiplies by the same factors: of every layer, head, row and column."""
+    s = Setting(TASKS["grid"])
+    s.plain.set_attn_implementation("eager")
+    context = np.stack([e.context for e in s.episodes])
+    queries, answers = (np.stack([getattr(e, part)[:, :3] for e in s.episodes]) for part in ("queries", "answers"))
+    factors = attention_dropout(0.3, [("a",), ("b",)], s.model.config, context, queries)  # [2, layers, 1, heads, C + 3·L, C + L]
+    ours = Ensemble(s.model, s.weights, 1e-3, False, CPU).logits(Batch.of_arrays(context, queries, answers, CPU, factors=factors))
+    n, length = context.shape[2], queries.shape[3]
+    for member, query in product(range(2), range(3)):
+        s.plain.load_state_dict(s.weights[member])
+        rows = [*range(n), *range(n + query * length, n + (query + 1) * length)]
+        of_layers = iter(factors[member][..., rows, :])
+        monkeypatch.setattr(torch.nn.functional, "dropout", lambda weights, rest=of_layers, **_: weights * next(rest))
+        ids = torch.from_numpy(np.concatenate([context[member, 0], queries[member, 0, query]]).astype(int))[None]
+        with torch.no_grad():
+            flat = s.plain(input_ids=ids, use_cache=False).logits[0, -2:]
+        assert (ours[member, 0, query] - flat).abs().max() < 1e-5
+        assert next(of_layers, None) is None

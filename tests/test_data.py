@@ -121,6 +121,7 @@ def test_epochs_and_seeds_are_shuffled_differently():
         ("--task category", 64, 3000),
         ("--task grid --queries_per_episode 25", 25, 1200),  # 10 episodes a batch
         ("--task category --queries_per_episode 8", 64, 3000),
+        ("--task grid --queries_per_episode 5", 25, 1177),  # 51 groups a batch: 255 queries
     ],
 )
 def test_updates_of_an_epoch(flags, n_queries, updates):

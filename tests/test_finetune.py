@@ -11,7 +11,7 @@ import models
 from data import Encoder, finetuning_batch
 from engine.attention import answer_logits
 from engine.ensemble import Ensemble
-from finetune import Finetuning, plan
+from finetune import Finetuning, finetune, plan
 from flags.command_line import parse
 from runs.records import TABLES, Job
 from tasks import make_task
@@ -186,3 +186,28 @@ def test_company_changes_nothing(setting, tmp_path):
         losses = pd.read_csv(job.folder / "finetune_loss.csv")
         rows[name] = losses[losses.episode == members[1].episode].query("context_curriculum == @members[1].context_curriculum")
     assert rows["together"].loss.to_numpy() == pytest.approx(rows["alone"].loss.to_numpy(), rel=1e-3)
+
+
+def test_every_member_starts_from_its_seeds_weights_with_finetunings_own_optimiser(tmp_path):
+    """--finetune_lr and --adam_beta2, without metalearning's rate and weight decay; causal answers one position earlier."""
+    flags = "--lm_task causal --n_runs 2 --congruent_only --n_blocks 1 --n_steps_per_block 5 --max_members 40"
+    config = configured(f"{TINY['grid']} {flags} --finetune_lr 0.003 --pretrain_lr 0.1 --adam_beta2 0.5 --weight_decay 9")
+    encoder = Encoder(config, make_task(config))
+    model = built(config, encoder)
+
+    def weights_of(seed, init):
+        assert init == "metalearned"
+        return models.draw_weights(model, seed, 0.1)
+
+    whole = Job(tmp_path / "whole", {}, {}, {}, save_minutes=10)
+    finetune(config, encoder, model, weights_of, whole, torch.device("cpu"))
+    whole.close()
+    by_hand = Job(tmp_path / "by_hand", {}, {}, {}, save_minutes=10)
+    by_hand.start("finetuning", 10, 0)
+    for index, members in enumerate(plan(config)):
+        weights = [weights_of(m.seed, m.init) for m in members]
+        ensemble = Ensemble(model, weights, 0.003, causal=True, device=torch.device("cpu"), beta2=0.5)
+        Finetuning(config, encoder, members, ensemble, index).run(by_hand)
+    by_hand.close()
+    for name in ("finetune_loss.csv", "finetune_accuracy.csv"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "by_hand" / name).read_bytes(), name

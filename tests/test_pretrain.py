@@ -11,7 +11,7 @@ from analysis.measures.summary import summarise
 from data import Encoder
 from engine.ensemble import DivergedError
 from flags.command_line import parse
-from pretrain import Metalearning, metalearn
+from pretrain import Metalearning, SeedProgress, metalearn
 from runs.records import Job
 from tasks import make_task
 from tests.conftest import TINY, built, configured
@@ -330,3 +330,16 @@ def test_the_rate_falls_to_zero_in_a_straight_line_in_every_start():
     assert rates[:2] == [0.5, 1.0]
     assert rates[2:] == pytest.approx([1 - k / n for k in range(1, n)])
     assert rates[-1] == pytest.approx(1 / n)
+
+
+def test_a_seed_starts_again_up_to_nine_tenths():
+    """Five validation episodes have 40 novel queries: 36 right answers are not enough, 37 are."""
+    config = configured(f"{TINY['category']} --n_val 5 --n_runs 3 --restarts 1")
+    encoder = Encoder(config, make_task(config))
+    model = built(config, encoder)
+    run = Metalearning(config, encoder, model, random_weights(config, model), [0, 1, 2], CPU)
+    assert run.n_novel == 40
+    run.active, run.stopped = [SeedProgress(2, kept=36), SeedProgress(1, kept=37)], [SeedProgress(0, kept=0)]
+    assert run.start_again()
+    assert [(s.seed, s.kept, s.best) for s in run.active] == [(0, 0, -1), (2, 36, -1)]
+    assert not run.start_again()  # there is one restart

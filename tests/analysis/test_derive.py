@@ -1,5 +1,6 @@
 """The measures, on small tables counted by hand."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -110,3 +111,67 @@ def test_congruent_rows_have_one_curriculum_for_context_and_steps():
         "blocked",
         "interleaved",
     }
+
+
+def test_metalearned_rows_are_plain_and_of_one_condition():
+    """Neither of a trade-off, nor ablated, nor of random models beside them, nor of another metalearning condition."""
+    wanted = rows(*EPISODE)
+    others = [
+        wanted.assign(experiment="tradeoff_mask"), wanted.assign(test_level=0.5), wanted.assign(init="random"),
+        wanted.assign(pt_rotation="rotated"), wanted.assign(pt_curriculum="interleaved"),
+    ]  # fmt: skip
+    everything = pd.concat([part.assign(seed=seed) for seed, part in enumerate([wanted, *others])])
+    assert set(derive.metalearned(everything).seed) == {0}
+    assert set(derive.metalearned(everything, "rotated").seed) == {4}
+    assert set(derive.metalearned(everything, "unrotated", "interleaved").seed) == {5}
+
+
+def test_models_without_metalearning_are_tested_without_ablation():
+    random = rows(*EPISODE, init="random")
+    found = derive.iwl_only(pd.concat([random, random.assign(test_level=0.5), random.assign(experiment="tradeoff_mask", job=1)]))
+    assert found[["test_level", "experiment"]].drop_duplicates().values.tolist() == [[0.0, "icl_iwl"]]
+    assert len(found) == len(random)
+
+
+def test_few_shot_keeps_jobs_models_contexts_and_levels_apart():
+    first = rows(*EPISODE)
+    changes = [{"job": 1}, {"seed": 2}, {"init": "random"}, {"rotation": "rotated"}, {"context_curriculum": "aligned"},
+               {"episode": 1}, {"test_level": 0.5}]  # fmt: skip
+    assert len(derive.few_shot(pd.concat([first, *(first.assign(**change) for change in changes)]))) == 1 + len(changes)
+
+
+def test_the_last_step_and_the_ends_of_blocks_are_each_jobs_own():
+    """One job has blocks of ten updates, the other of five; a third was not finetuned."""
+    shorter = rows(*EPISODE, seed=2, job=1)
+    shorter = shorter.assign(step=shorter.step.map({0: 0, 5: 2, 10: 5, 15: 7, 20: 10}))
+    few_shot_alone = rows(*EPISODE[:3], seed=3, job=2)
+    both = pd.concat([rows(*EPISODE), shorter, few_shot_alone])
+    last = derive.after_training(both)
+    assert last.groupby("seed").step.unique().map(list).to_dict() == {1: [20], 2: [10]}
+    assert derive.forgetting(both)[["seed", "before", "after"]].values.tolist() == [[1, 1.0, 0.2], [2, 1.0, 0.2]]
+
+
+def test_the_criterion_looks_at_blocked_contexts_of_one_rotation():
+    blocked = rows(*EPISODE)  # .9375 of the novel items
+    worse = [(*row[:5], 0, row[6]) for row in EPISODE]
+    everything = pd.concat([blocked, rows(*worse, context="interleaved"), rows(*worse, rotation="rotated")])
+    assert derive.criterion(everything).to_dict() == {1: 15 / 16}
+    assert derive.criterion(everything, "rotated").to_dict() == {1: 0}
+
+
+def test_few_shot_rows_have_the_steps_of_their_context():
+    """Contexts that are no step curricula count with the blocked ones."""
+    contexts = ("blocked", "interleaved", "aligned", "misaligned")
+    found = derive.few_shot_by_steps(pd.concat([rows(*EPISODE, context=c, steps="interleaved") for c in contexts]))
+    steps = found.set_index("context_curriculum").step_curriculum.to_dict()
+    assert steps == {"blocked": "blocked", "interleaved": "interleaved", "aligned": "blocked", "misaligned": "blocked"}
+
+
+def test_a_band_is_a_plain_bootstrap_over_seeds():
+    values = pd.DataFrame(np.random.default_rng(0).random((12, 3)))
+    found = band(values)
+    means = values.to_numpy()[np.random.default_rng(1).integers(0, 12, (50_000, 12))].mean(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5], axis=0)
+    assert found["mean"].to_numpy() == pytest.approx(values.mean().to_numpy())
+    assert found.low.to_numpy() == pytest.approx(low, abs=0.02)
+    assert found.high.to_numpy() == pytest.approx(high, abs=0.02)

@@ -108,8 +108,11 @@ def test_published_values_are_judged_by_our_interval():
 
     assert judged(0.5, 0.4, 0.6) == "yes"
     assert judged(0.61, 0.4, 0.6) == "no"
+    assert judged(0.39, 0.4, 0.6) == "no"
     assert judged(0.7, 0.4, 0.6, n=4) == "too few"
     assert judged(0.9993, 0.4, 0.999) == "yes"  # they are rounded to three decimals
+    assert judged(0.6008, 0.4, 0.6) == "no"
+    assert judged(0.6008, 0.4, 0.6, kind="effect") == "yes"  # and a difference is of two of them
     assert judged(float("nan"), 0.4, 0.6) == ""
     assert judged(0.005, 0.0, 0.001, is_bound=True) == "yes"
     assert judged(0.005, 0.02, 0.04, is_bound=True) == "no"

@@ -354,3 +354,14 @@ def test_other_conditions_do_not_move_an_interval():
     all_four = effect_size(table, "curriculum", "rotation")
     two = effect_size(table[table.curriculum.isin(["blocked", "misaligned"])], "curriculum", "rotation")
     pd.testing.assert_frame_equal(all_four[all_four.level == "misaligned"].reset_index(drop=True), two)
+
+
+def test_conditions_with_other_seeds_are_not_paired_however_many_there_are():
+    """Three of four seeds in each, not the same three: each condition is drawn by itself."""
+    table = table_of({("rotated", "blocked"): [1, 4, 7, 10], ("rotated", "interleaved"): [3, 6, 9, 12]})
+    first = (table.curriculum == "blocked") & (table.seed < 3)
+    found = effect_size(table[first | ((table.curriculum == "interleaved") & (table.seed > 0))], "curriculum").iloc[0]
+    assert not found.paired
+    assert found.n_seeds == 3
+    assert found.difference == pytest.approx(9 / 16 - 4 / 16)
+    assert found.low < found.difference < found.high

@@ -124,11 +124,16 @@ def table_of(accuracy, test_levels):
     }
     tests = [
         {**condition, "training_level": trained, "test_level": level, "step": step, "subset": subset, "n_queries": 100,
-         "n_correct": round(100 * accuracy(trained, level)) if (step, subset) == (20, "study_A") else 50}
+         "n_correct": round(100 * accuracy(trained, level)) if (step, subset) == (20, "study_A") else 50 - step}
         for trained, levels in test_levels.items() for level in levels for step in (0, 20) for subset in ("study_A", "novel")
     ]  # fmt: skip
     losses = [{**condition, "training_level": trained, "step": 10, "loss": 1.0} for trained in test_levels]
-    return pd.DataFrame(tests), pd.DataFrame(losses)
+    others = [{"rotation": "rotated"}, {"context_curriculum": "blocked"}, {"step_curriculum": "blocked"}]  # which do not count
+    tests, losses = pd.DataFrame(tests), pd.DataFrame(losses)
+    return (
+        pd.concat([tests, *(tests.assign(n_correct=0, **other) for other in others)]),
+        pd.concat([losses, *(losses.assign(loss=9.0, **other) for other in others)]),
+    )
 
 
 @pytest.mark.parametrize(
@@ -145,5 +150,7 @@ def test_retention_is_tested_at_the_highest_training_level(test_levels, tested_a
     assert found.retention_level == tested_at
     expected = {trained: pytest.approx(0.1 * trained + 0.5 * tested_at) for trained in test_levels}
     assert found.retention.set_index("training_level").value.to_dict() == expected
+    assert set(found.generalisation.value) == {0.5}  # before any update
+    assert set(found.errors.value) == {1.0}
     learned = found.learning[found.learning.step == 20].set_index("training_level").value.to_dict()
     assert learned == {t: pytest.approx(0.6 * t) for t, levels in test_levels.items() if t in levels}  # tested where trained

@@ -228,3 +228,11 @@ def test_a_seed_is_ranked_by_its_last_new_best(tmp_path):
     assert find_base(tmp_path, None, 1).seeds == (0,)
     assert find_base(tmp_path, None, 2).seeds == (0, 1)
     assert find_base(tmp_path, 1, 1).seeds == (1,)
+
+
+def test_what_a_trade_off_takes_over(finished_job):
+    """Its own context curriculum, which is the one it measures; another experiment has the base's, if none is passed."""
+    folder = finished_job[1]  # metalearned on blocked contexts
+    passed = f"--load_model_from {folder} --n_epochs 0"
+    assert parse(passed.split()).pt_cond == "blocked"
+    assert parse(f"{passed} --experiment tradeoff_mask".split()).pt_cond == "interleaved"

@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.streams import stream
+from flags.config import BadInput
 from tasks.category import CategoryTask, item_order, quadrants
+from tasks.task import chance
 from tests.conftest import configured, encoded
 
 SMALL = "--task category --n_train 40 --n_val 10 --n_test 3 "
@@ -171,3 +173,33 @@ def test_formats(fmt, item):
     encoder = encoded(SMALL + f"--format {fmt}")
     query = encoder.text(encoder.episodes(0, "test", "unrotated", "blocked", 1).queries[0, 0]).split(" ")
     assert ["s" if t.startswith("symbol_") else t for t in query] == [*item.split(" "), "<mask>"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "right"),
+    [
+        ("--n_symbols 4 --n_in_context 12", True),
+        ("--n_symbols 4 --n_in_context 16", False),  # no novel item
+        ("--n_task_dims 6 --n_val 27 --n_test 2", True),  # of 30 ordered pairs one is left
+        ("--n_task_dims 6 --n_val 28 --n_test 2", False),
+        ("--n_task_dims 6 --n_distractors 4", True),
+        ("--n_task_dims 6 --n_distractors 5", False),
+        ("--n_labels 4 --n_labels_per_task 4 --n_rel_dims 2", True),
+        ("--n_labels 4 --n_labels_per_task 4", False),
+        ("--n_labels 2 --n_labels_per_task 4 --n_rel_dims 2", False),
+    ],
+)
+def test_what_is_just_possible_and_just_not(flags, right):
+    config = configured(f"--task category --n_train 5 --n_val 1 --n_test 1 {flags}")
+    if right:
+        CategoryTask.check(config)
+        CategoryTask(config).draw(0, "metalearning", "rotated", "interleaved", 5)
+    else:
+        with pytest.raises(BadInput):
+            CategoryTask.check(config)
+
+
+def test_chance_is_one_of_the_labels_of_an_episode():
+    for labels, per_task, expected in ((2, 2, 1 / 2), (6, 2, 1 / 2), (6, 4, 1 / 4)):
+        assert chance({"task": "category", "n_labels": labels, "n_labels_per_task": per_task}) == expected
+    assert chance({"task": "grid", "n_labels": 2, "n_labels_per_task": 2}) == 1 / 25

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.streams import stream
+from flags.config import BadInput
 from tasks.grid import GridTask, item_order, locations
 from tests.conftest import configured, encoded
 
@@ -207,3 +208,25 @@ def test_unknown_words_and_too_many_episodes_are_refused():
         task().draw(0, "tets", "unrotated", "blocked", 1)
     with pytest.raises(ValueError, match="11 validation episodes asked for, 10 declared"):
         task().draw(0, "validation", "unrotated", "blocked", 11)
+
+
+@pytest.mark.parametrize(
+    ("flags", "right"),
+    [
+        # 14,400 namings of five words; 8 conditions of 10 test episodes and 100 of validation are 180
+        ("--generate_all --n_train 14220", True),
+        ("--generate_all --n_train 14221", False),
+        ("--strict_test --n_train 20000 --n_val 14319", True),  # one naming is left, which metalearning repeats
+        ("--strict_test --n_train 20000 --n_val 14320", False),
+        ("--strict_train --n_train 14400 --n_val 20000", True),
+        ("--strict_train --n_train 14401", False),
+        ("--n_train 20000 --n_val 20000", True),
+    ],
+)
+def test_as_many_different_episodes_as_there_are(flags, right):
+    config = configured(f"--task grid {flags}")
+    if right:
+        GridTask.check(config)
+    else:
+        with pytest.raises(BadInput, match="different episodes are asked for"):
+            GridTask.check(config)

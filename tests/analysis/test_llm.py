@@ -1,0 +1,56 @@
+"""The numbers of language models, from a table of a few lines."""
+
+import pandas as pd
+import pytest
+
+from analysis.jobs.tables import COLUMNS
+from analysis.measures import llm
+from analysis.report import claims
+
+# (subset, right, first digit right, second digit right, queries)
+LINES = [("novel", 2, 5, 8, 16), ("novel", 4, 6, 10, 16), ("study_A", 5, 5, 5, 5), ("study_B", 1, 2, 3, 4)]
+
+
+def rows(curriculum="blocked", model="Llama-2-70b-hf", scoring="argmax", fewer=0):
+    made = [
+        (model, "unrotated", curriculum, episode, subset, scoring, *(n - fewer for n in right), n)
+        for episode, (subset, *right, n) in enumerate(LINES)
+    ]
+    return pd.DataFrame(made, columns=list(COLUMNS["llm_accuracy"]))
+
+
+def test_accuracies_of_answers_and_of_each_digit(tmp_path):
+    rows().to_csv(tmp_path / "llm_accuracy.csv", index=False)
+    found = {row["subset"]: row for row in llm.summarise(tmp_path)}
+    assert [found["novel"][name] for name in ("accuracy", "first", "second", "n_queries")] == [6 / 32, 11 / 32, 18 / 32, 32]
+    assert [found["study"][name] for name in ("accuracy", "first", "second", "n_queries")] == [6 / 9, 7 / 9, 8 / 9, 9]
+
+
+def test_means_are_of_novel_items_with_wilsons_interval():
+    (found,) = llm.means(rows()).itertuples()
+    p, n, z = 6 / 32, 32, 1.959964
+    middle, half = p + z**2 / (2 * n), z * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
+    assert found.mean == p
+    assert [found.low, found.high] == pytest.approx([(middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)])
+
+
+def test_claims_of_language_models():
+    """A difference is the first less the second, and its interval lies on the same side; beside the published numbers of
+    Llama 2 70B stands its second digit alone, by argmax."""
+    both = pd.concat(
+        [
+            rows(curriculum, model, scoring, fewer)
+            for curriculum, fewer in (("blocked", 0), ("interleaved", 1))
+            for model, scoring in (("Llama-2-70b-hf", "argmax"), ("Llama-2-70b-hf", "generate"), ("other", "argmax"))
+        ]
+    )
+    found = {line["what"]: line for line in claims._language_models(both)}
+    effect = found["other, argmax, rule-like: blocked − interleaved"]
+    assert effect["ours"] == pytest.approx(6 / 32 - 4 / 32)
+    assert effect["low"] < effect["ours"] < effect["high"]
+    assert effect["high"] > -effect["low"]
+    beside = {what: (line["published"], line["ours"]) for what, line in found.items() if line["published"]}
+    assert beside == {
+        "Llama-2-70b-hf, argmax, rule-like, blocked, second digit alone": ("0.939", 18 / 32),
+        "Llama-2-70b-hf, argmax, rule-like, interleaved, second digit alone": ("0.830", 16 / 32),
+    }
