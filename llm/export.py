@@ -96,7 +96,7 @@ def main(argv: list[str]) -> int:
     try:
         export(arguments.job, arguments.folder, arguments.seed)
     except BadInput as error:
-        print(f"llm.export: error: {error}", file=sys.stderr)
+        print(f"llm.export: error: {str(error).removeprefix('--')}", file=sys.stderr)  # arguments are no flags
         return 2
     return 0
 
