@@ -18,6 +18,7 @@ import models
 from data import Encoder
 from engine.ensemble import Ensemble
 from finetune import Finetuning, plan
+from llm.probe import _logits
 from llm.prompt import Answer
 from llm.scoring import Pace, score
 from pretrain import Metalearning
@@ -132,8 +133,10 @@ def test_finetuning(gpu, kind, n_members):
 def test_scores_of_a_language_model(gpu, shared):
     """Two episodes, whose shared prefixes have other lengths, and answers of one and two tokens."""
     model = llm_models.model(30).eval()
-    episodes = [[Answer((*range(n), a, *b), n, n + 1) for a in (20, 21) for b in ((), (22,))] for n in (9, 12)]
+    sizes = [(n, a, b) for n in (9, 12) for a in (20, 21) for b in ((), (22,))]
+    answers = [Answer((*range(n), a, *b), n, n, n + 1, n + len(b)) for n, a, b in sizes]
     with gpu():
         model.to(GPU)
-        found = score(model, episodes, Pace(rows_at_once=3), shared)
+        assert _logits(model, (1, 2, 3)).device == GPU
+        found = score(model, [answers[:4], answers[4:]], Pace(rows_at_once=3, shared=shared))
     assert [[len(one.log_p) for one in of_episode] for of_episode in found] == [[1, 2, 1, 2]] * 2
