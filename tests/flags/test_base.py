@@ -165,6 +165,7 @@ def test_metalearning_goes_on_from_loaded_weights(finished_job, tmp_path):
         ("--load_model_from notes.txt", "is neither a job's folder nor a .safetensors or .pt file"),
         ("--base_seed 3", "--base_seed 3: chooses a seed of --load_model_from, which is missing"),
         ("--load_model_from JOB --base_seed 7", "has no seed 7; it has 0, 1"),
+        ("--load_model_from JOB --base_seed 1 --n_runs 2", "--n_runs 2: --base_seed chooses one seed; leave one of the two out"),
         ("--load_model_from JOB --n_layers 3", "--n_layers 3: the base in"),
         ("--load_model_from JOB --n_runs 3", "has 2 metalearned seeds; --n_runs 3 asks for more"),
         ("--load_model_from altered --n_epochs 0", "altered: its config.json has 'two' for --n_layers"),

@@ -1,5 +1,6 @@
 """The command line as its users type it: published commands, what each flag changes, and what fails late."""
 
+import dataclasses
 import json
 import os
 import resource
@@ -13,6 +14,7 @@ import pytest
 
 import main
 from flags.command_line import parse
+from flags.config import BadInput, Config
 from tests.conftest import ROOT, TINY, configured, encoded, run_main
 from tests.test_main import contents
 
@@ -346,3 +348,9 @@ def test_a_recipe_changes_how_metalearning_goes_and_nothing_else(task):
     assert small.unflipped_epochs == 0  # there are no flips
     assert {getattr(small, name) == getattr(robust, name) for name in ours} == {True}
     assert configured(f"--recipe robust --task {task} --pretrain_lr 0.5").pretrain_lr == 0.5
+
+
+@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(Config) if f.type in ("str", "str | None")])
+def test_text_that_is_not_utf_8_is_refused(name):
+    with pytest.raises(BadInput, match=rf"^--{name} caf..dce9: is not UTF-8; use another name$"):
+        parse([f"--{name}", os.fsdecode(b"caf\xe9")])

@@ -1,10 +1,15 @@
 """Our own model through the door of language models: another program's tokenizer, forward and cache give our few-shot answers."""
 
+import shutil
+
 import pandas as pd
 import pytest
+from transformers import AutoTokenizer
 
-from llm.export import main
-from tests.conftest import run_main
+from llm.export import main, tokenizer_of
+from llm.prompt import Prompter
+from prompts import PREFACES
+from tests.conftest import configured, encoded, run_main
 
 FLAGS = "--task grid --real_words --generate_all --p_flip_xy 0 --n_train 200 --n_val 12 --seed 3 --threads 1 --lm_task causal"
 SIZE = "--n_layers 2 --n_heads 2 --d_model 32 --d_ff 32 --queries_per_episode 5 --pretrain_bs 100 --pretrain_lr 0.01 --n_epochs 4"
@@ -49,3 +54,41 @@ def test_bad_input_is_one_line(folders, capsys, arguments, said):
 def test_a_masked_model_is_no_language_model(finished_job, capsys, tmp_path):
     assert main([str(finished_job[1]), str(tmp_path / "new")]) == 2
     assert "--lm_task causal" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("preface", range(9))
+@pytest.mark.parametrize("test_preface", [0, 3])
+def test_the_tokenizer_gives_the_tokens_of_the_job_whatever_the_preface(preface, test_preface):
+    flags = f"--real_words --p_flip_xy 0 --lm_task causal --preface_id {preface} --test_preface_id {test_preface} --sep_id 1"
+    encoder = encoded(flags)
+    prompter = Prompter(configured(flags), encoder, tokenizer_of(encoder.vocabulary, PREFACES[0]))
+    episodes = encoder.episodes(0, "validation", "unrotated", "blocked", 1)
+    novel = episodes.subset[0] == encoder.task.n_groups
+    for question, query in zip(prompter.questions(episodes, 0), episodes.queries[0][novel], strict=True):
+        answer = prompter.answers(question, [question.location])[0]
+        assert list(answer.ids) == [*episodes.context[0], *query]
+        assert (answer.start, answer.second) == (len(answer.ids) - 2, len(answer.ids) - 1)
+
+
+def test_a_tokenizer_that_was_saved_is_the_same(tmp_path):
+    encoder = encoded("--real_words --lm_task causal --preface_id 7")
+    made = tokenizer_of(encoder.vocabulary, PREFACES[0])
+    made.save_pretrained(tmp_path)
+    text = "[INST] <<SYS>>\n\n<</SYS>>\n\n red dog : 1 2 <sep>"
+    assert AutoTokenizer.from_pretrained(tmp_path)(text).input_ids == made(text).input_ids
+    assert encoder.vocabulary["<pad>"] not in made(text).input_ids
+
+
+def test_a_path_that_is_no_text_is_one_line(capsys):
+    assert main(["nowhere", "/tmp/\udcff"]) == 2
+    assert capsys.readouterr().err == "llm.export: error: FOLDER /tmp/\\udcff: is not UTF-8; use another name\n"
+
+
+def test_weights_that_do_not_fit_are_one_line(folders, tmp_path, capsys):
+    shutil.copytree(folders / "job", tmp_path / "job")
+    (tmp_path / "job/checkpoints/model.json").write_text("{}", encoding="utf-8")
+    assert main([f"{tmp_path}/job", f"{tmp_path}/new"]) == 2
+    error = capsys.readouterr().err
+    assert "model.json cannot be read" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "new").exists()
