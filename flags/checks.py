@@ -73,6 +73,8 @@ def _check_llm(config: Config) -> None:
     for flag in ("load_model_from", "load_data_from", "model_path"):
         if getattr(config, flag):
             raise BadInput(flag, getattr(config, flag), "is not for --experiment llm")
+    if config.save_data_to and not (config.pt_rot_cond and config.pt_cond):
+        raise BadInput("save_data_to", config.save_data_to, "writes one condition; name it with --pt_rot_cond and --pt_cond")
     for word in config.scorings:
         if word not in ("argmax", "candidates", "generate"):
             raise BadInput("scoring", config.scoring, f"{word!r} is none of argmax, candidates, generate")

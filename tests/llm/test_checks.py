@@ -193,6 +193,14 @@ def test_a_folder_named_by_a_dot_has_its_own_name(words, sound, tmp_path, monkey
     assert configured("--llm org/name").model_label == "name"
 
 
+@pytest.mark.parametrize("condition", ["", "--pt_cond blocked", "--pt_rot_cond rotated"])
+def test_episodes_are_saved_of_one_condition(tmp_path, capsys, condition):
+    flags = f"--llm X {GRID} --save_data_to {tmp_path / 'data'} {condition}"
+    assert main.main(flags.split()) == 2
+    assert "writes one condition; name it with --pt_rot_cond and --pt_cond" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
+
+
 def test_show_of_a_language_models_job_are_episodes_that_it_is_asked(capsys):
     assert main.main(f"--llm X --show 2 {GRID} --n_val 5".split()) == 0
     shown = capsys.readouterr().out
