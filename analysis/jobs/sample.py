@@ -17,13 +17,15 @@ from analysis.jobs.tables import COLUMNS, find
 
 
 def copy(results: Path, folder: Path) -> int:
-    """Copy the finished jobs; returns the bytes written. Raises Unreadable, also for a job that is there already."""
-    written = 0
-    for job in load(results).jobs:
-        target = folder / job.folder.relative_to(results)
-        if target.exists():
-            raise Unreadable(f"{target}: is there already")
-        target.mkdir(parents=True)
+    """Copy the finished jobs; returns the bytes written. Raises Unreadable, also for a job that is there already. All are there
+    in the end, or none is."""
+    written, jobs = 0, load(results).jobs
+    targets = [folder / job.folder.relative_to(results) for job in jobs]
+    for there in filter(Path.exists, targets):
+        raise Unreadable(f"{there}: is there already")
+    unfinished = [target.with_name(f".{target.name}.new") for target in targets]  # hidden, and passed over by `load`
+    for job, target in zip(jobs, unfinished, strict=True):
+        target.mkdir(parents=True, exist_ok=True)
         recorded = json.loads((job.folder / "config.json").read_text(encoding="utf-8"))
         recorded["execution"]["out_dir"] = None  # a place on the machine that made it
         (target / "config.json").write_text(json.dumps(recorded, indent=1) + "\n", encoding="utf-8")
@@ -34,6 +36,8 @@ def copy(results: Path, folder: Path) -> int:
                 content = gzip.decompress(content) if path.suffix == ".gz" else content
                 (target / f"{name}.csv.gz").write_bytes(gzip.compress(content, 9, mtime=0))
         written += sum(path.stat().st_size for path in target.iterdir())
+    for path, target in zip(unfinished, targets, strict=True):
+        path.rename(target)
     return written
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shlex
 import shutil
 import subprocess
@@ -181,6 +182,22 @@ def test_a_copy_to_hand_on_reads_the_same(here, capsys):
     assert "is there already" in capsys.readouterr().err
     assert sample.main(["results/sample", "results/second"]) == 0
     assert [(here / "second" / path.relative_to(here / "sample")).read_bytes() for path in before] == list(before.values())
+
+
+def test_a_copy_that_fails_can_be_made_again(here, capsys):
+    """No file may grow beyond a size that some of the tables reach, as on a disk that is full."""
+    job("--seed 1")
+    job("--task grid")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
+    try:
+        assert sample.main(["results", "copy"]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "File too large" in capsys.readouterr().err
+    assert not load(Path("copy")).jobs
+    assert sample.main(["results", "copy"]) == 0
+    assert len(load(Path("copy")).jobs) == 2
 
 
 def test_a_config_that_is_not_of_a_job_is_named(here):

@@ -11,10 +11,11 @@ import pytest
 import main
 from data import Encoder
 from episodes.jsonl import file_names, write
-from episodes.loaded import LoadedEpisodes, episodes_of, recorded, to_record
+from episodes.loaded import LoadedEpisodes, episodes_of, recorded, save_files, to_record
 from episodes.record import BadFile
 from episodes.vocabulary import write_vocabulary
 from flags.command_line import parse
+from flags.config import BadInput
 from tasks import make_task
 from tests.conftest import TINY, encoded
 from tests.episodes.test_files import FLAGS, assert_equal, every_condition, write_published
@@ -45,15 +46,16 @@ def refused(capsys, flags) -> str:
     return error
 
 
-def test_after_a_full_disk_the_same_command_works(tmp_path, capsys):
+def test_after_a_full_disk_the_same_command_works(tmp_path):
     config, encoder = parse(GRID.split()), encoded(GRID)
     write(tmp_path / "whole", config, encoder)
     write_vocabulary(tmp_path / "whole.json", encoder.vocabulary)
     sizes = sorted(path.stat().st_size for path in (tmp_path / "whole").iterdir())
-    flags = f"{JOB} {GRID} --n_epochs 0 --out_dir {tmp_path}/job"
     for more, limit in ((f"--save_data_to {tmp_path}/d", sizes[-1] - 1), (f"--save_vocab {tmp_path}/v/v.json", 100)):
-        with full_disk(limit):
-            assert f"{more}: cannot be written to (File too large)" in refused(capsys, f"{flags} {more}")
+        asked = parse(f"{GRID} {more}".split())
+        with full_disk(limit), pytest.raises(BadInput, match=r"cannot be written to \(File too large\)") as error:
+            save_files(asked, encoder)
+        assert str(error.value).startswith(more)
     assert not list((tmp_path / "v").iterdir())
     left = tree(tmp_path / "d")
     assert left.items() < tree(tmp_path / "whole").items()  # whole files, and no temporary one
@@ -116,7 +118,7 @@ def test_loaded_episodes_are_written_again(tmp_path):
 @pytest.mark.parametrize("task", ["grid", "category"])
 def test_a_small_published_data_set_with_its_own_vocabulary(task, tmp_path, capsys):
     """Its vocabulary holds the tokens of its episodes alone, fewer than the flags' episodes would have."""
-    more = {"grid": "--n_symbols 12", "category": "--n_task_dims 200"}[task]
+    more = {"grid": "--no_real_words --n_symbols 60", "category": "--n_task_dims 200"}[task]
     flags = f"{FLAGS[task]} {more}"
     config, encoder = parse(flags.split()), encoded(flags)
     write_published(tmp_path / "d", config, encoder)
