@@ -172,7 +172,8 @@ def _of_base(config: Config) -> _Recorded | None:
         return None
     try:
         base = find_base(Path(config.load_model_from), config.base_seed, config.n_runs)
-        found = [of for weights in base.weights if (of := recorded(weights.with_name("model.json")))]
+        of_jobs = [weights.with_name("model.json") for weights in base.weights if weights.parent.name == "checkpoints"]
+        found = [of for path in of_jobs if (of := recorded(path))]
     except (NoBase, BadFile) as error:
         raise BadInput("load_model_from", config.load_model_from, str(error)) from None
     for other in found[1:]:

@@ -71,11 +71,12 @@ def _check_validations(job: Job, path: Path, rows: pd.DataFrame) -> None:
     it started again, and which was a new best."""
     _check_product(path, rows, {"seed": job.seeds, "step": sorted(rows.step.unique()), "subset": _subsets(job)}, whole=False)
     _check_subsets(path, rows, _subsets(job))
-    for seed in job.seeds:
+    per_epoch = _updates_per_epoch(job, rows)
+    for seed in job.seeds if per_epoch else ():
         novel = rows[(rows.seed == seed) & (rows.subset == "novel")].sort_values("step")
         found = dict(zip(novel.step.tolist(), zip(novel.n_correct.tolist(), novel.is_best.tolist(), strict=True), strict=True))
         n_novel = int(novel.n_queries.max()) if len(novel) else 0
-        expected = {step for _, step in _validations(job, path, seed, found, n_novel, _updates_per_epoch(job, rows))}
+        expected = {step for _, step in _validations(job, path, seed, found, n_novel, per_epoch)}
         if extra := sorted(found.keys() - expected):
             raise BadTable(f"{path}, line {_line(rows, seed, extra[0])}: seed {seed} has no validation at step {extra[0]}")
 
@@ -109,6 +110,8 @@ def _check_losses(job: Job, path: Path, rows: pd.DataFrame) -> None:
     validations = tables.read(job.folder, "pretrain_accuracy")
     _check_validations(job, tables.find(job.folder, "pretrain_accuracy"), validations)
     flags, per_epoch = job.flags, _updates_per_epoch(job, validations)
+    if per_epoch is None:
+        return
     n_steps, share = flags["n_epochs"] * per_epoch, _smallest_share(validations)
     there = rows.groupby(["seed", "step"]).size().to_dict()
     expected: set[tuple[int, int]] = set()
@@ -140,12 +143,14 @@ def _schedule(start: int, n_steps: int, every: int, per_epoch: int, first: bool)
     return sorted({*multiples, *ends, *([0] if first else [])})
 
 
-def _updates_per_epoch(job: Job, rows: pd.DataFrame) -> int:
+def _updates_per_epoch(job: Job, rows: pd.DataFrame) -> int | None:
     """Metalearning updates in an epoch, of n_train episodes with a query for each item; where files deliver the episodes, the
-    highest step that the rows have of the first epoch."""
+    highest step that the rows have of the first epoch. None if all seeds left that one early and started again."""
     flags = job.flags
     if flags["load_data_from"]:
-        first = rows.step[rows.epoch == 1]
+        first, later = rows.step[rows.epoch == 1], rows.epoch[rows.epoch > 1]
+        if len(later) and (later > flags["n_epochs"]).all():
+            return None
         return int(first.max()) if len(first) else 1
     n_queries = 25 if job.task == "grid" else flags["n_symbols"] ** 2
     groups = flags["n_train"] * n_queries // flags["queries_per_episode"]

@@ -9,6 +9,7 @@ import shutil
 import pytest
 
 import main
+from analysis.jobs.load import load
 from data import Encoder
 from episodes.jsonl import file_names, write
 from episodes.loaded import LoadedEpisodes, episodes_of, recorded, save_files, to_record
@@ -237,3 +238,10 @@ def test_what_is_recorded_is_read(base):
     found = recorded(folder / "job" / "checkpoints" / "model.json")
     assert (found.vocabulary, found.episodes) == tuple(to_record(encoder).values())
     assert len(found.episodes) == 2 + 8  # metalearning, validation, and tests
+
+
+def test_the_tables_of_such_a_job_are_whole(base):
+    """How many updates an epoch has is then not known from the flags."""
+    sweep = load(base[0] / "job")
+    for table in ("pretrain_accuracy", "pretrain_loss", "finetune_accuracy", "finetune_loss"):
+        assert len(sweep.table(table))
