@@ -3,6 +3,7 @@
 import sys
 
 from analysis.jobs.sample import main
+from runs.terminal import command
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(command(main, "analysis.sample"))

@@ -3,6 +3,7 @@
 import sys
 
 from runs.status import main
+from runs.terminal import command
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(command(main, "runs.status"))

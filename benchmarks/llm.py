@@ -19,6 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM  # noqa: E402
 
 from data import Encoder  # noqa: E402
 from flags.command_line import parse  # noqa: E402
+from flags.parser import Parser, named_path  # noqa: E402
 from llm import evaluate, loading  # noqa: E402
 from llm.prompt import Prompter  # noqa: E402
 from llm.scoring import Pace, score  # noqa: E402
@@ -37,10 +38,13 @@ def small_model(folder: Path) -> None:
 
 
 def main() -> None:
+    parser = Parser(prog="python benchmarks/llm.py", description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", nargs="?", type=named_path, metavar="FOLDER", help="a model; unset: a small random Llama")
+    asked = parser.parse_args().folder
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(sys.argv[1] if len(sys.argv) > 1 else temporary)
-        if len(sys.argv) == 1:
+        folder = asked or Path(temporary)
+        if not asked:
             small_model(folder)
         config = parse(["--llm", str(folder), *FLAGS.split()])
         encoder = Encoder(config, make_task(config))

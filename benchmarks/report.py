@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.synthetic import write  # noqa: E402
+from flags.parser import Parser, named_path  # noqa: E402
 from runs.status import expected  # noqa: E402
 
 # Trade-offs last: their flags are taken over from the jobs that they start from.
@@ -55,9 +56,12 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        Path(sys.argv[1]).mkdir(parents=True, exist_ok=True)
-        main(Path(sys.argv[1]).resolve())
+    parser = Parser(prog="python benchmarks/report.py", description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", nargs="?", type=named_path, metavar="FOLDER", help="where some 2 GB are written, and left")
+    asked = parser.parse_args().folder
+    if asked:
+        asked.mkdir(parents=True, exist_ok=True)
+        main(asked.resolve())
     else:
         with tempfile.TemporaryDirectory() as temporary:
             main(Path(temporary))

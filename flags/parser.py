@@ -14,7 +14,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog.removeprefix('python -m ')}: error: {message} (see {self.prog} --help)\n")
 
 
-def path(text: str) -> Path:
+def named_path(text: str) -> Path:
     """Return the path that an argument names; an empty one is an error."""
     if not text.strip():
         raise argparse.ArgumentTypeError("an empty path; name a file or folder")

@@ -67,6 +67,8 @@ def _inherited(passed: dict[str, Any]) -> dict[str, Any]:
         base = find_base(Path(passed["load_model_from"]), passed.get("base_seed"), n_runs)
     except NoBase as error:
         raise BadInput("load_model_from", passed["load_model_from"], str(error)) from None
+    except OSError as error:
+        raise BadInput("load_model_from", passed["load_model_from"], f"cannot be read ({error.strerror or error})") from None
     groups = {f.name: f.metadata["group"] for f in dataclasses.fields(Config)}
     of_base = {name for name, group in groups.items() if group in (DATA, GRID, CATEGORY, PROMPT, MODEL)}
     of_base = (of_base | {"seed"}) - {"load_model_from", "base_seed"}

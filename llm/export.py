@@ -8,7 +8,6 @@ answers that its own few-shot test has.
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import sys
@@ -19,8 +18,10 @@ import prompts
 from flags.base import NoBase, find_base
 from flags.bounds import is_utf8
 from flags.config import BadInput
+from flags.parser import Parser, named_path
 from llm.chat import first_line
 from llm.prompt import BOS_LITERALS
+from runs.terminal import command, say
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -88,18 +89,18 @@ def tokenizer_of(vocabulary: dict[str, int], begin: str) -> PreTrainedTokenizerF
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m llm.export", description=__doc__.partition("\n")[0])
-    parser.add_argument("job", type=Path)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--seed", type=int)
+    parser = Parser(prog="python -m llm.export", description=__doc__.partition("\n")[0])
+    parser.add_argument("job", type=named_path, metavar="JOB", help="the folder of a grid job with --lm_task causal")
+    parser.add_argument("folder", type=named_path, metavar="FOLDER", help="where the model goes; it may not exist")
+    parser.add_argument("--seed", type=int, help="which seed of the job; unset: the best validated")
     arguments = parser.parse_args(argv)
     try:
         export(arguments.job, arguments.folder, arguments.seed)
-    except BadInput as error:
-        print(f"llm.export: error: {str(error).removeprefix('--')}", file=sys.stderr)  # arguments are no flags
+    except (BadInput, OSError) as error:
+        say(f"llm.export: error: {str(error).removeprefix('--')}")  # arguments are no flags
         return 2
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(command(main, "llm.export"))

@@ -6,7 +6,7 @@ NAME: scripts to look at (all). FLAGS: those that the jobs were submitted with. 
 meant: PRESET, SEEDS, SEEDS_PER_JOB, BASE.
 States: done; running (step of steps, time left, age of the last heartbeat); unknown (held from another machine, or without locks:
 the heartbeat's age tells whether it runs); stopped (killed or waiting in a queue; the same job resumes); failed (its last error);
-missing (not begun); refused (main.py would not write there: another job's flags, or no job's files).
+missing (not begun); refused (main.py would not write there: another job's flags, or no job's files); unreadable (why).
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ import sys
 import time
 from collections import Counter
 from datetime import timedelta
+from pathlib import Path
 
 from flags.command_line import parse
 from flags.config import BadInput, Config
 from runs import lock
 from runs.folder import FolderTaken, is_finished
 from runs.sweep import ROOT, NoList, expected, names
+from runs.terminal import command, say, tell
 
 
 def main(arguments: list[str]) -> int:
@@ -30,12 +32,11 @@ def main(arguments: list[str]) -> int:
     n = next((n for n, word in enumerate(arguments) if word.startswith("-")), len(arguments))
     asked, passed = arguments[:n], arguments[n:]
     if passed[:1] in (["--help"], ["-h"]):
-        print(__doc__)
-        return 0
+        return tell(__doc__)
     known = names()
     for name in asked:
         if name not in known:
-            print(f"runs.status: {name}: there is no such script; there are {', '.join(known)}", file=sys.stderr)
+            say(f"runs.status: {name}: there is no such script; there are {', '.join(known)}")
             return 2
     states: Counter[str] = Counter()
     lines = []
@@ -48,10 +49,9 @@ def main(arguments: list[str]) -> int:
     except NoList:
         return 2
     except BadInput as error:
-        print(f"runs.status: {error}", file=sys.stderr)
+        say(f"runs.status: {error}")
         return 2
-    print("\n".join([*lines, ", ".join(f"{n} {state}" for state, n in states.items())]))
-    return 0
+    return tell("\n".join([*lines, ", ".join(f"{n} {state}" for state, n in states.items())]))
 
 
 def state_of(flags: list[str]) -> tuple[str, str]:
@@ -65,10 +65,21 @@ def state_of(flags: list[str]) -> tuple[str, str]:
     folder = ROOT / config.out_dir
     shown = os.path.relpath(folder)
     try:
+        return _state_in(folder, shown, config)
+    except OSError as error:
+        return "unreadable", f"{shown}: {os.path.basename(error.filename or '')}: {error.strerror or error}"
+    except (ValueError, TypeError, AttributeError):
+        return "unreadable", f"{shown}: progress.json or summary.json is damaged"
+
+
+def _state_in(folder: Path, shown: str, config: Config) -> tuple[str, str]:
+    """The same, of the job in its folder. Raises OSError, and what a damaged JSON file leads to."""
+    try:
         finished = is_finished(folder, config.defining_values(), defaults=Config().defining_values())
     except FolderTaken as error:
         return "refused", f"{shown}: {str(error).partition(';')[0]}"
     if finished:
+        json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         return "done", shown
     try:
         progress = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
@@ -89,4 +100,4 @@ def state_of(flags: list[str]) -> tuple[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(command(main, "runs.status"))

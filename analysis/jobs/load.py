@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,17 +24,25 @@ from analysis.jobs.whole import check_whole
 from flags.config import DERIVED, EXECUTION, Config, is_sound
 
 SAMPLE = "sample"  # results/sample is read only when it is asked for: it may hold what the reader's own jobs hold as well
+IN_FIGURES = ("pretrain_accuracy", "finetune_accuracy", "finetune_loss", "llm_accuracy")
 OF_JOB = ("size", "task", "experiment", "pt_rotation", "pt_curriculum")
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """The jobs under a folder. `jobs` are the finished ones, in the order of their folders' names."""
+    """The jobs under a folder. `jobs` are the finished ones, in the order of their folders' names. `bad`: what cannot be read,
+    and why, by path."""
 
     root: Path
     jobs: list[Job]
     unfinished: list[Job]
+    bad: dict[Path, str] = field(default_factory=dict)
     _tables: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False)
+
+    @property
+    def left_out(self) -> list[str]:
+        """A line for each path that cannot be read."""
+        return [f"left out: {why if why.startswith(str(path)) else f'{path}: {why}'}" for path, why in self.bad.items()]
 
     def groups(self) -> list[tuple[str, str]]:
         """Each size and task that there are finished jobs of; never mixed in a figure. The largest size first."""
@@ -56,16 +64,29 @@ class Sweep:
         wanted = np.isin(np.arange(len(self.jobs)), [self.jobs.index(job) for job in jobs])
         return rows[wanted[rows.job.to_numpy()]]
 
+    def sound(self) -> Sweep:
+        """Return the sweep without the jobs that have a damaged table, which are then in `bad`."""
+        damaged: dict[Path, str] = {}
+        for name in IN_FIGURES:
+            try:
+                self.table(name)
+            except tables.BadTable:
+                for job in self.jobs:
+                    try:
+                        _rows(job, name)
+                    except tables.BadTable as error:
+                        damaged.setdefault(job.folder, str(error))
+        if not damaged:
+            return self
+        return Sweep(self.root, [j for j in self.jobs if j.folder not in damaged], self.unfinished, self.bad | damaged)
+
     def _read(self, name: str) -> pd.DataFrame:
         parts = []
         models = model_labels([job for job in self.jobs if job.experiment == "llm"])
         for number, job in enumerate(self.jobs):
-            if (job.experiment == "llm") != name.startswith("llm_"):
+            rows = _rows(job, name)
+            if rows is None:
                 continue
-            if name == "llm_generated" and not tables.find(job.folder, name).exists():  # nothing was, or it was not handed on
-                continue
-            rows = tables.read(job.folder, name)
-            check_whole(job, name, rows)
             if job.model in models:
                 rows["model"] = models[job.model]
             parts.append(rows.assign(job=np.int16(number), training_level=job.training_level))
@@ -95,36 +116,79 @@ def model_labels(jobs: list[Job]) -> dict[str, str]:
     return labels
 
 
+def _rows(job: Job, name: str) -> pd.DataFrame | None:
+    """A table of a finished job; None if it has none of this name. Raises tables.BadTable."""
+    if (job.experiment == "llm") != name.startswith("llm_"):
+        return None
+    if name == "llm_generated" and not tables.find(job.folder, name).exists():  # nothing was, or it was not handed on
+        return None
+    rows = tables.read(job.folder, name)
+    check_whole(job, name, rows)
+    return rows
+
+
 def load(root: Path) -> Sweep:
-    """All jobs under `root`. Tables are read when they are asked for.
+    """All jobs under `root`, also in folders that are links to elsewhere. Tables are read when they are asked for. What cannot be
+    read is in `bad`, and hides nothing else.
 
     Raises Unreadable if there is no such folder, for a job that is there twice, and for jobs whose flags differ in more than a
     figure compares.
     """
     if not root.is_dir():
         raise Unreadable(f"{root}: there is no such folder")
-    jobs = list(_jobs(root))
-    sweep = Sweep(root, [job for job in jobs if job.finished], [job for job in jobs if not job.finished])
+    jobs, bad = [], {}
+    for folder, files in _folders(root, bad):
+        if "config.json" not in files:
+            continue
+        try:
+            jobs.append(_job(folder, "summary.json" in files))
+        except (Unreadable, OSError) as error:
+            bad[folder] = f"{os.path.basename(error.filename)}: {error.strerror}" if isinstance(error, OSError) else str(error)
+    jobs.sort(key=lambda job: job.folder)
+    sweep = Sweep(root, [job for job in jobs if job.finished], [job for job in jobs if not job.finished], bad)
     refuse_doubles(sweep.jobs)
     refuse_mixtures(sweep.jobs)
     return sweep
 
 
-def _jobs(root: Path) -> Iterable[Job]:
-    for place, folders, files in os.walk(root):
-        folders[:] = sorted(f for f in folders if f not in ("checkpoints", SAMPLE) and ".old" not in f and not f.startswith("."))
-        if "config.json" not in files:
-            continue
-        path = Path(place) / "config.json"
+def _folders(root: Path, bad: dict[Path, str]) -> Iterator[tuple[Path, list[str]]]:
+    """Each folder under `root` that may hold jobs, once, with its files' names; those that are links to folders elsewhere come
+    last. What cannot be looked into is noted in `bad`."""
+    above = set(map(os.path.realpath, (root, *root.resolve().parents)))
+    seen: set[str] = set()
+    waiting = [root]
+    while waiting:
+        top = waiting.pop(0)
+        for place, folders, files in os.walk(top, onerror=lambda error: bad.update({Path(error.filename): error.strerror})):
+            real = os.path.realpath(place)
+            if real in seen or (real in above and place != str(root)):  # a link that leads round
+                folders.clear()
+                continue
+            seen.add(real)
+            wanted = [f for f in folders if f not in ("checkpoints", SAMPLE) and ".old" not in f and not f.startswith(".")]
+            links = [f for f in wanted if os.path.islink(os.path.join(place, f))]
+            waiting += [Path(place, f) for f in sorted(links)]
+            folders[:] = sorted(set(wanted) - set(links))
+            if "config.json" not in files:
+                bad.update({Path(place, f): "is a link to nowhere" for f in files if not os.path.exists(os.path.join(place, f))})
+            yield Path(place), files
+
+
+def _job(folder: Path, finished: bool) -> Job:
+    """The job in a folder. Raises Unreadable, OSError."""
+    path = folder / "config.json"
+    try:
+        recorded = json.loads(path.read_text(encoding="utf-8"))
+        flags, execution = dict(recorded["flags"]), dict(recorded["execution"])
+    except (ValueError, KeyError, TypeError):
+        raise Unreadable("config.json is not the configuration of a job") from None
+    job = Job(folder, {f.name: f.default for f in dataclasses.fields(Config)} | flags, execution, finished)
+    for f in dataclasses.fields(Config):
+        if f.metadata["group"] not in (EXECUTION, DERIVED) and not is_sound(f, job.flags[f.name]):
+            raise Unreadable(f"config.json is not the configuration of a job: {f.name} is {job.flags[f.name]!r}")
+    if finished:
         try:
-            recorded = json.loads(path.read_text(encoding="utf-8"))
-            flags, execution = dict(recorded["flags"]), dict(recorded["execution"])
-            job = Job(
-                Path(place), {f.name: f.default for f in dataclasses.fields(Config)} | flags, execution, "summary.json" in files
-            )
-        except (OSError, ValueError, KeyError, TypeError):
-            raise Unreadable(f"{path}: is not the configuration of a job") from None
-        for f in dataclasses.fields(Config):
-            if f.metadata["group"] not in (EXECUTION, DERIVED) and not is_sound(f, job.flags[f.name]):
-                raise Unreadable(f"{path}: is not the configuration of a job: {f.name} is {job.flags[f.name]!r}")
-        yield job
+            json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        except ValueError:
+            raise Unreadable("summary.json is damaged; the job's command makes it again") from None
+    return job

@@ -14,12 +14,17 @@ from pathlib import Path
 
 from analysis.jobs.load import Unreadable, load
 from analysis.jobs.tables import COLUMNS, find
+from flags.parser import Parser, named_path
+from runs.terminal import command, say, tell
 
 
 def copy(results: Path, folder: Path) -> int:
     """Copy the finished jobs; returns the bytes written. Raises Unreadable, also for a job that is there already. All are there
     in the end, or none is."""
-    written, jobs = 0, load(results).jobs
+    sweep = load(results)
+    for line in sweep.left_out:
+        say(f"analysis.sample: {line}")
+    written, jobs = 0, sweep.jobs
     targets = [folder / job.folder.relative_to(results) for job in jobs]
     for there in filter(Path.exists, targets):
         raise Unreadable(f"{there}: is there already")
@@ -42,17 +47,19 @@ def copy(results: Path, folder: Path) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    if len(arguments) != 2:
-        print("analysis.sample: error: takes two folders: that of the jobs, and that to copy them to", file=sys.stderr)
-        return 2
+    """Copy the jobs that the arguments name; returns the exit status."""
+    parser = Parser(prog="python -m analysis.sample", description="Copy the tables of finished jobs, compressed, without weights.")
+    parser.add_argument("results", type=named_path, metavar="RESULTS", help="the folder of the jobs")
+    parser.add_argument("folder", type=named_path, metavar="FOLDER", help="the folder to copy them to")
+    asked = parser.parse_args(arguments)
     try:
-        written = copy(*map(Path, arguments))
+        written = copy(asked.results, asked.folder)
     except (Unreadable, OSError) as error:
-        print(f"analysis.sample: error: {error}", file=sys.stderr)
+        say(f"analysis.sample: error: {error}")
         return 2
-    print(f"{written / 1e6:.2f} MB in {arguments[1]}")
+    tell(f"{written / 1e6:.2f} MB in {asked.folder}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(command(main, "analysis.sample"))

@@ -9,7 +9,6 @@ report replaces them and nothing else.
 
 from __future__ import annotations
 
-import argparse
 import base64
 import itertools
 import re
@@ -28,6 +27,8 @@ from analysis.jobs.tables import BadTable
 from analysis.report import claims, folder, published
 from analysis.report.group import groups_of
 from analysis.report.sections import SECTIONS, Section, maker
+from flags.parser import Parser, named_path
+from runs.terminal import command, say, tell
 
 BAD_INPUT = 2
 SAMPLES = "results/sample"
@@ -85,6 +86,7 @@ def write(report: Report, out: Path) -> Path:
             first_sentence=lambda text: text.split(". ")[0] + ".",
         ),
         encoding="utf-8",
+        errors="backslashreplace",  # a path that is not UTF-8
     )
     return page
 
@@ -161,34 +163,35 @@ def _commands(jobs: list[Job]) -> list[str]:
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis.report", description="The paper's figures and tables from jobs' folders."
-    )
-    parser.add_argument("results", nargs="?", default="results", help="a folder of jobs (results)")
-    parser.add_argument("-o", "--out", default="report", help="where the report goes (report/)")
+    parser = Parser(prog="python -m analysis.report", description="The paper's figures and tables from jobs' folders.")
+    parser.add_argument("results", nargs="?", type=named_path, default=Path("results"), help="a folder of jobs (results)")
+    parser.add_argument("-o", "--out", type=named_path, default=Path("report"), help="where the report goes (report/)")
     arguments = parser.parse_args(argv)
-    root, out = Path(arguments.results), Path(arguments.out)
+    root, out = arguments.results, arguments.out
     try:
         folder.check(out)
-        sweep = load(root)
+        sweep = load(root).sound()
         if not sweep.jobs:
             rest = f"{len(sweep.unfinished)} unfinished ones, and " if sweep.unfinished else ""
-            raise Unreadable(f"{root}: holds {rest}no finished job; {SAMPLES} has some, or: python main.py")
+            remedy = "; ".join(sweep.left_out) or f"{SAMPLES} has some, or: python main.py"
+            raise Unreadable(f"{root}: holds {rest}no finished job; {remedy}")
         with folder.replaced(out) as staged:
             report = build(sweep, staged)
             page = out / write(report, staged).name
     except (Unreadable, BadTable, OSError) as error:
-        print(f"analysis.report: error: {error}", file=sys.stderr)
+        say(f"analysis.report: error: {error}")
         return BAD_INPUT
-    print(f"{len(sweep.jobs)} finished jobs, {len(sweep.unfinished)} unfinished")
+    for line in sweep.left_out:
+        say(f"analysis.report: {line}")
+    tell(f"{len(sweep.jobs)} finished jobs, {len(sweep.unfinished)} unfinished")
     for job in sweep.unfinished:
-        print(f"  unfinished: {job.folder} ({job.progress})")
+        tell(f"  unfinished: {job.folder} ({job.progress})")
     for section in report.sections:
         for note in section.notes:
-            print(f"  {section.title}: {note}")
-    print(f"{len(report.sections)} figures. The page: {page}")
+            tell(f"  {section.title}: {note}")
+    tell(f"{len(report.sections)} figures. The page: {page}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(command(main, "analysis.report"))

@@ -13,16 +13,19 @@ from PIL import Image as Pixels
 from analysis.jobs.load import Sweep, load
 from analysis.report.group import Group, groups_of
 from analysis.report.sections import SECTIONS, Section, maker
+from runs.terminal import tell
 
 WIDTH, COLORS = 640, 16  # of a picture in a notebook: small enough to be committed
 
 
 def read(results: str) -> Sweep:
-    """The jobs under a folder; prints what is there and what is not finished."""
-    sweep = load(Path(results))
-    print(f"{len(sweep.jobs)} finished jobs in {results}")
+    """The jobs under a folder; prints what is there, what is not finished, and what cannot be read."""
+    sweep = load(Path(results)).sound()
+    tell(f"{len(sweep.jobs)} finished jobs in {results}")
     for job in sweep.unfinished:
-        print(f"unfinished: {job.folder} ({job.progress})")
+        tell(f"unfinished: {job.folder} ({job.progress})")
+    for line in sweep.left_out:
+        tell(line)
     return sweep
 
 
@@ -43,7 +46,7 @@ def show(sweep: Sweep, *titles: str, tables: bool = False) -> None:
             if section:
                 _display(section, tables)
             else:
-                print(f"{group.title}: nothing for “{entry.what}”. {maker(entry, group.size, group.task)} makes it.")
+                tell(f"{group.title}: nothing for “{entry.what}”. {maker(entry, group.size, group.task)} makes it.")
 
 
 def _display(section: Section, tables: bool) -> None:

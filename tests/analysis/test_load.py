@@ -210,8 +210,10 @@ def test_a_config_that_is_not_of_a_job_is_named(here):
     for text in ("{", "[]", "{}", '{"flags": {"task": 3}}', flags("task", "other"), flags("n_blocks", "4"),
                  flags("n_blocks", None), flags("n_test", True)):  # fmt: skip
         (folder / "config.json").write_text(text)
-        with pytest.raises(Unreadable, match=r"config.json: is not the configuration of a job"):
-            load(here)
+        sweep = load(here)
+        assert not sweep.jobs
+        assert not sweep.unfinished
+        assert sweep.bad[folder].startswith("config.json is not the configuration of a job")
 
 
 def test_a_table_without_its_end_is_named_with_its_line(here):
@@ -256,3 +258,80 @@ def test_a_command_survives_a_shell(tmp_path):
         assert words[0] == "main.py"
         assert parse(words[1:-1]).defining_values() == config.defining_values()
     assert not os.listdir(tmp_path)
+
+
+def damage(folder: Path, kind: str) -> Path:
+    """Make a job unreadable; returns the path that is named for it."""
+    config, summary, table = folder / "config.json", folder / "summary.json", folder / "finetune_accuracy.csv"
+    if kind == "config.json is cut off":
+        config.write_text(config.read_text(encoding="utf-8")[:100], encoding="utf-8")
+    elif kind == "config.json is not UTF-8":
+        config.write_bytes(b"\xff\xfe" + config.read_bytes())
+    elif kind == "config.json is a folder":
+        config.unlink()
+        config.mkdir()
+    elif kind == "config.json is a link to itself":
+        config.unlink()
+        config.symlink_to(config)
+    elif kind == "summary.json is cut off":
+        summary.write_text("{", encoding="utf-8")
+    elif kind == "a table is cut off":
+        table.write_bytes(table.read_bytes()[:-20])
+    elif kind == "a table is gone":
+        table.unlink()
+    else:
+        shutil.rmtree(folder)
+        folder.symlink_to("nowhere")
+    return folder
+
+
+KINDS = ("config.json is cut off", "config.json is not UTF-8", "config.json is a link to itself", "summary.json is cut off",
+         "a table is cut off", "a table is gone", "a link to nowhere")  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "config.json is a folder"])
+def test_a_bad_folder_hides_no_other_job(here, kind):
+    good, folder = job("--seed 1"), job("--seed 2")
+    bad = damage(folder, kind)
+    sweep = load(here).sound()
+    assert [j.folder for j in sweep.jobs] == [good]
+    assert set(sweep.table("finetune_accuracy").seed) == {1}
+    if kind != "config.json is a folder":  # then nothing says that it was a job
+        assert list(sweep.bad) == [bad]
+        (line,) = sweep.left_out
+        assert line.startswith(f"left out: {bad}")
+        assert line.count(str(bad)) == 1
+
+
+def test_a_folder_that_may_not_be_read_is_named(here):
+    """Root may read everything, so another user looks."""
+    if os.geteuid() != 0:
+        pytest.skip("takes root, to become someone else")
+    good, bad = job("--seed 1"), job("--seed 2")
+    here.resolve().parent.chmod(0o755)
+    bad.chmod(0)
+    os.seteuid(65534)
+    try:
+        sweep = load(here)
+    finally:
+        os.seteuid(0)
+        bad.chmod(0o755)
+    assert [j.folder for j in sweep.jobs] == [good]
+    assert sweep.bad == {bad: "Permission denied"}
+
+
+def test_links_to_jobs_elsewhere_are_read_once(here, tmp_path):
+    near, far, farther = job("--seed 1"), job("--seed 2"), job("--seed 3")
+    (tmp_path / "scratch").mkdir()
+    shutil.move(far, tmp_path / "scratch/job")
+    shutil.move(farther, tmp_path / "scratch/many")
+    far.symlink_to(tmp_path / "scratch/job")
+    (here / "many").symlink_to(tmp_path / "scratch")  # the same job again, and another
+    (here / "again").symlink_to(near.resolve())
+    (near.parent / "round").symlink_to(here.resolve())
+    (tmp_path / "scratch/up").symlink_to(tmp_path)
+    sweep = load(here)
+    assert len(sweep.jobs) == 3
+    assert {near, here / "many/many"} < {j.folder for j in sweep.jobs}
+    assert not sweep.bad
+    assert set(sweep.table("finetune_accuracy").seed) == {1, 2, 3}

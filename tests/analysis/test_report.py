@@ -1,5 +1,6 @@
 """The report on a synthetic sweep, and what people are told when it cannot be made."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -242,6 +243,28 @@ def test_one_command(tmp_path, monkeypatch):
     assert broken.stderr.count("\n") == 1
     assert f"{path}, line " in broken.stderr
     assert "subset is 'nouvelle'" in broken.stderr
+
+
+def test_bad_folders_are_named_and_the_others_shown(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    synthetic.write(f"--preset demo {SMALL}".split())
+    bad = synthetic.write(f"--preset demo --seed 7 {SMALL}".split())
+    damaged = synthetic.write(f"--preset demo --seed 8 {SMALL}".split())
+    (bad / "config.json").write_text("{", encoding="utf-8")
+    path = damaged / "finetune_accuracy.csv"
+    path.write_bytes(path.read_bytes()[:-9])
+    Path("results/gone").symlink_to("nowhere")
+    Path("results", os.fsdecode(b"caf\xe9")).symlink_to("nowhere")
+    assert main([]) == 0
+    printed = capsys.readouterr()
+    assert "1 finished jobs, 0 unfinished" in printed.out
+    lines = sorted(printed.err.splitlines())
+    assert len(lines) == 4
+    page = Path("report/index.html").read_text(encoding="utf-8")
+    for line, where in zip(lines, ("results/caf", bad, damaged, "results/gone"), strict=True):
+        assert line.startswith(f"analysis.report: left out: {where}")
+    for line in lines[1:]:
+        assert line.removeprefix("analysis.report: ") in page
 
 
 @pytest.mark.parametrize(
