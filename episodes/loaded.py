@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ class LoadedEpisodes:
         self._config, self._n_groups = config, encoder.task.n_groups
         self._first: Record | None = None  # all episodes of all files are alike
         self._episodes: dict[tuple[int, str, str, str], Episodes] = {}
-        if not folder.is_dir():
+        if not os.path.isdir(folder):  # also where the path cannot be looked at
             raise BadFile(folder, "is not a folder")
         check_layout(folder, config)
         for seed in config.seeds:

@@ -23,7 +23,7 @@ def is_finished(folder: Path, flags: dict, overwrite: bool = False, defaults: di
     Raises FolderTaken if the folder holds another job, or anything else, and is not to be moved aside (`overwrite`).
     """
     here, program = Path.cwd(), Path(__file__).resolve().parent.parent
-    if folder.resolve() in (here, program, *here.parents, *program.parents):
+    if Path(os.path.realpath(folder)) in (here, program, *here.parents, *program.parents):
         raise FolderTaken("is not a folder of its own; name one below it")
     if overwrite or not folder.exists():
         return False

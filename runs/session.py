@@ -37,7 +37,11 @@ def check_folder(config: Config) -> bool:
                 check_none_below(Path(config.out_dir))
     begins = config.overwrite or not config.resume or not Path(config.out_dir).exists()
     for path in config.published_paths:
-        if path.exists() and begins and not finished:
+        try:
+            exists = path.exists()
+        except OSError as error:
+            raise BadInput("model_path", path, f"cannot be written to ({error.strerror or error})") from None
+        if exists and begins and not finished:
             raise BadInput("model_path", path, "exists already; name another path")
         if not os.access(path.parent, os.W_OK):
             raise BadInput("model_path", path, "its folder does not exist or may not be written to")

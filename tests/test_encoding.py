@@ -1,5 +1,18 @@
-import ast
+"""Files are UTF-8 whatever the locale; a terminal gets what it can show."""
 
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from analysis.report.__main__ import main
+from benchmarks import synthetic
+from runs.files import write_json
 from tests.conftest import ROOT
 
 BINARY_UNLESS_TOLD = {"os", "gzip", "Pixels"}  # their open() has no text, or only on demand
@@ -26,3 +39,51 @@ def test_every_file_is_read_and_written_as_utf_8():
     assert len(FILES) > 80
     calls = ((path, node) for path in FILES for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.Call))
     assert not [f"{path}:{call.lineno}" for path, call in calls if _leaves_the_encoding_to_the_locale(call)]
+
+
+C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.fixture(scope="module")
+def latin_1(tmp_path_factory) -> dict[str, str]:
+    """The variables of a Latin-1 locale."""
+    folder = tmp_path_factory.mktemp("locales")
+    if not shutil.which("localedef"):
+        pytest.skip("takes localedef")
+    made = subprocess.run(["localedef", "-i", "en_US", "-f", "ISO-8859-1", folder / "en_US.ISO-8859-1"], capture_output=True)
+    if made.returncode:
+        pytest.skip("takes the sources of a locale")
+    return {"LOCPATH": str(folder), "LC_ALL": "en_US.ISO-8859-1"}
+
+
+def run(variables: dict[str, str], *command: object, cwd: Path) -> bytes:
+    """What a command prints in another locale."""
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **variables}
+    done = subprocess.run([sys.executable, *map(str, command)], cwd=cwd, env=environment, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    return done.stdout
+
+
+def test_a_terminal_of_another_encoding(latin_1, tmp_path):
+    shown = run(latin_1, ROOT / "main.py", "--show", "1", cwd=tmp_path)
+    assert shown.startswith("Episode 0 · grid · unrotated · blocked context · seed 0\n".encode("latin-1"))
+    for variables in (latin_1, C_LOCALE):
+        assert b"seeds SEED ? SEED + N_RUNS - 1" in run(variables, ROOT / "main.py", "--help", cwd=tmp_path)
+
+
+def test_a_report_is_the_same_bytes_in_any_locale(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    synthetic.write(["--preset", "demo", "--n_test", "2", "--n_steps_per_block", "40"])
+    assert main([]) == 0
+    run(C_LOCALE, "-m", "analysis.report", "results", "-o", "other", cwd=tmp_path)
+    names = [path.relative_to("report") for path in Path("report").rglob("*") if path.is_file()]
+    assert len(names) > 10
+    for name in names:
+        assert (Path("other") / name).read_bytes() == (Path("report") / name).read_bytes(), name
+
+
+def test_a_path_that_is_not_utf_8_is_recorded(tmp_path):
+    path = os.fsdecode(b"/scratch/caf\xe9 \xc3\xa9")
+    write_json(tmp_path / "config.json", {"out_dir": path, "token": "→"})
+    assert json.loads((tmp_path / "config.json").read_text(encoding="utf-8")) == {"out_dir": path, "token": "→"}
+    assert "→".encode() in (tmp_path / "config.json").read_bytes()

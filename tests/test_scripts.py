@@ -1,5 +1,7 @@
 """The batch scripts as they are without SLURM; what they do on one: tests/slurm/."""
 
+import contextlib
+import importlib
 import json
 import os
 import re
@@ -169,6 +171,36 @@ def test_states(tmp_path, capsys):
     assert state_of(flags)[0] == "done"
     assert main(["nonsense"]) == 2
     assert capsys.readouterr().err.startswith("runs.status: nonsense: there is no such script; there are cat_iwl_icl, ")
+
+
+def test_the_status_of_a_folder_that_cannot_be_read_is_a_line(tmp_path):
+    flags = ["--preset", "demo", "--out_dir", str(tmp_path / "job")]
+    job, shown = tmp_path / "job", os.path.relpath(tmp_path / "job")
+    job.symlink_to(job)
+    assert state_of(flags)[0] == "unreadable"  # a link to itself
+    job.unlink()
+    job.write_text("a file")
+    assert state_of(flags)[0] == "refused"
+    job.unlink()
+    job.mkdir()
+    (job / "config.json").write_text(json.dumps({"flags": parse(flags).defining_values()}))
+    for text in ("{", "[]", "null", '{"n_steps": 3}'):
+        (job / "progress.json").write_text(text)
+        assert state_of(flags) == ("unreadable", f"{shown}: progress.json or summary.json is damaged")
+    (job / "progress.json").unlink()
+    (job / "progress.json").mkdir()
+    assert state_of(flags) == ("unreadable", f"{shown}: progress.json: Is a directory")
+    (job / "summary.json").write_text("{")
+    assert state_of(flags) == ("unreadable", f"{shown}: progress.json or summary.json is damaged")
+    assert state_of([*flags[:3], "x" * 300])[1] == f"{os.path.relpath(ROOT / ('x' * 300))}: {'x' * 300}: File name too long"
+
+
+@pytest.mark.parametrize("module", ["runs.status", "analysis.status", "analysis.sample", "analysis.jobs.sample", "llm.export"])
+def test_every_command_answers_help(module, capsys):
+    main_of = importlib.import_module(module).main
+    with contextlib.suppress(SystemExit):
+        main_of(["--help"])
+    assert f"python -m {module.replace('analysis.status', 'runs.status').replace('jobs.', '')} [" in capsys.readouterr().out
 
 
 def test_a_folder_that_main_refuses_is_not_done(tmp_path):

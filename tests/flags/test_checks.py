@@ -9,6 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+import main
 import prompts
 from data import Encoder
 from flags.checks import check
@@ -228,3 +229,14 @@ def test_an_empty_path_is_an_error(value):
     for name in [name for f in paths for name in (f.name, *f.metadata["aliases"])]:
         with pytest.raises(BadInput, match=r": is an empty path; name a file or folder, or leave the flag out$"):
             parse([f"--{name}", value])
+
+
+@pytest.mark.parametrize(
+    "flag", ["out_dir", "save_data_to", "save_vocab", "model_path", "load_data_from", "load_vocab", "load_model_from"]
+)
+def test_a_path_that_no_file_system_takes_is_one_line(flag, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main.main([*["--n_epochs", "0", "--n_train", "4", "--n_val", "2", "--n_test", "1"], f"--{flag}", "x" * 300]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"main.py: error: --{flag} xxx")
+    assert error.count("\n") == 1
