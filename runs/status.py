@@ -68,7 +68,7 @@ def state_of(flags: list[str]) -> tuple[str, str]:
         return _state_in(folder, shown, config)
     except OSError as error:
         return "unreadable", f"{shown}: {os.path.basename(error.filename or '')}: {error.strerror or error}"
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         return "unreadable", f"{shown}: progress.json or summary.json is damaged"
 
 
