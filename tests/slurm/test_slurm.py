@@ -125,21 +125,20 @@ def test_all_sweeps_follow_one_another(checkout):
 
 @pytest.mark.parametrize("sent", ["USR1", "TERM"])
 def test_a_signalled_job_goes_back_into_the_queue_and_ends_as_if_undisturbed(checkout, sent):
-    flags = [*SMOKE, "--n_epochs", "0", "--n_steps_per_block", "150", "--no_with_iwl_only"]
-    array = submit("grid_iwl_icl", *flags)["grid_iwl_icl"]
-    call("scancel", f"{array}_[2-8]")
-    rows = Path("results/demo_grid_icl_iwl/random/seeds_01/finetune_loss.csv")
+    flags = [*SMOKE, "--n_steps_per_block", "150"]
+    array = submit("grid_iwl_only", *flags)["grid_iwl_only"]
+    rows = Path("results/demo_grid_iwl_only/random/seeds_01/finetune_loss.csv")
     limit = time.monotonic() + 60 * MINUTES
     while time.monotonic() < limit and not (rows.exists() and rows.stat().st_size > 5000):
         time.sleep(0.05)
     call("scancel", "--batch", f"--signal={sent}", f"{array}_1")
     record = wait(array)[1]
-    log = Path(f"logs/grid_iwl_icl_{array}_1.log").read_text(encoding="utf-8")
+    log = Path(f"logs/grid_iwl_only_{array}_1.log").read_text(encoding="utf-8")
     assert (record["JobState"], record["Restarts"]) == ("COMPLETED", "1"), log
     assert "main.py: SIGUSR2: saved in" in log
     assert "element 1 goes back into the queue" in log
     assert f"SLURM job {record['JobId']}, start 2" in log
-    call("bash", "scripts/grid_iwl_icl.sh", "1", *flags, "--out_dir", "undisturbed")
+    call("bash", "scripts/grid_iwl_only.sh", "1", *flags, "--out_dir", "undisturbed")
     assert contents(rows.parent) == contents(Path("undisturbed"))
 
 
