@@ -218,7 +218,7 @@ def test_base_flags_are_checked_by_name():
 
 def test_a_seed_is_ranked_by_its_last_new_best(tmp_path):
     """Seed 0 began behind, and its kept model answers more; lines that are no new best, and study items, say nothing."""
-    rows = [(0, 0, 3, 1), (1, 0, 5, 1), (0, 10, 9, 1), (1, 10, 6, 1), (0, 20, 8, 0), (1, 20, 5, 0)]
+    rows = [(0, 0, 3, 1), (1, 0, 5, 1), (0, 10, 9, 1), (1, 10, 6, 1), (0, 20, 2, 0), (1, 20, 5, 0)]
     header = "seed,step,epoch,subset,n_correct,n_queries,is_best"
     lines = [f"{seed},{step},0,{s},{n},16,{new}" for seed, step, n, new in rows for s, n in (("novel", n), ("study_A", 16 * seed))]
     (tmp_path / "pretrain_accuracy.csv").write_text("\n".join([header, *lines, ""]))
