@@ -30,7 +30,7 @@ GPU, CPU = torch.device("meta"), torch.device("cpu")
 
 
 class Numbers(TorchFunctionMode):
-    """Zeros where the program asks for numbers, which the tensors do not have. As on a GPU, numpy takes tensors of the CPU only."""
+    """Zeros where the program asks for numbers, which the tensors do not have; and what a GPU refuses beyond mixed devices."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if func is torch.Tensor.__bool__ and isinstance(args[0], FakeTensor):
@@ -38,6 +38,8 @@ class Numbers(TorchFunctionMode):
         if func is torch.Tensor.numpy and isinstance(args[0], FakeTensor):
             assert args[0].device == CPU, "numpy takes no tensor of a GPU"
             return np.zeros(args[0].shape, dtype=str(args[0].dtype).removeprefix("torch."))
+        if func is torch.nn.functional.embedding:  # which looks at the device of the weights alone when there are no data
+            assert args[0].device == args[1].device, "token ids and embeddings are on different devices"
         return func(*args, **(kwargs or {}))
 
 
