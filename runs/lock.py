@@ -262,9 +262,13 @@ def _count(holder: Holder) -> bytes:
 
 
 def _write(descriptor: int, holder: Holder) -> None:
+    """Write what a holder says of itself. Raises OSError if not all of it can be written."""
     rest = json.dumps({name: value for name, value in holder.items() if name != "beats"})
+    content = _count(holder) + b" " + rest[1:].encode() + b"\n"
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, _count(holder) + b" " + rest[1:].encode() + b"\n", 0)
+    written = 0
+    while written < len(content):  # a disk that becomes full takes a part, and fails at the next
+        written += os.pwrite(descriptor, content[written:], written)
     with contextlib.suppress(OSError):
         os.fsync(descriptor)
 

@@ -326,3 +326,13 @@ def test_saved_states_without_a_job_are_content(tmp_path):
     claim(folder, overwrite=True)[0].release()
     assert not list(folder.iterdir())
     assert (tmp_path / "job.old" / "checkpoints" / "resume_0.safetensors").exists()
+
+
+def test_a_lock_that_cannot_be_written_is_an_error(tmp_path):
+    """A file that takes a part of what is written to it, as on a disk that becomes full, and then no more."""
+    code = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (40, 40)); from pathlib import Path; import runs.lock; "
+    done = subprocess.run(
+        [sys.executable, "-c", code + "runs.lock.Lock(Path(sys.argv[1]))", str(tmp_path)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert "OSError: [Errno 27] File too large" in done.stderr
+    assert not list(tmp_path.iterdir())
