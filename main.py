@@ -94,13 +94,18 @@ def run(config: Config, stop: StopFlag | None = None) -> int:
         save_files(config, encoder)
         if not all(path.exists() for path in config.published_paths):  # else no torch is needed
             from models import write_published
+            from runs.checkpoint import Damaged
 
-            write_published(config, folder)
+            try:
+                write_published(config, folder)
+            except (Damaged, OSError) as error:
+                say(f"main.py: failed: {error}")
+                return FAILED
     else:
         status = perform(config, encoder, model, device, loaded, stop or StopFlag())
         if status != DONE:
             return status
-    return print_summary(folder)
+    return print_summary(folder, redraw=finished)
 
 
 def run_llm(config: Config, encoder: Encoder, stop: StopFlag) -> int:
@@ -137,16 +142,16 @@ def run_llm(config: Config, encoder: Encoder, stop: StopFlag) -> int:
         status = in_folder(config, lambda: save_files(config, encoder), device, stop, work, LLM_TABLES)
         if status != DONE:
             return status
-    return print_summary(folder)
+    return print_summary(folder, redraw=finished)
 
 
-def print_summary(folder: Path) -> int:
-    """Print the numbers of a finished job, and draw its picture if there is none; returns the exit status."""
+def print_summary(folder: Path, redraw: bool) -> int:
+    """Print the numbers of a finished job; returns the exit status. redraw: draw its picture if there is none."""
     from analysis.conclude import results
     from analysis.measures import summary
 
     try:
-        found, picture = results(folder)
+        found, picture = results(folder, redraw)
     except (OSError, ValueError) as error:  # tables that are damaged as well
         say(f"main.py: failed: {error}")
         return FAILED
@@ -178,7 +183,11 @@ def sweep(config: Config) -> int:
     from analysis.conclude import attempt
     from analysis.measures import tradeoff
 
-    found = tradeoff.read([Path(job.out_dir) for job in jobs])
+    try:
+        found = tradeoff.read([Path(job.out_dir) for job in jobs])
+    except (OSError, ValueError) as error:  # tables that are damaged
+        say(f"main.py: failed: {error}")
+        return FAILED
     tell(tradeoff.table(found))
     picture = Path(config.out_dir) / "tradeoff.png"
 

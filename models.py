@@ -19,6 +19,7 @@ from engine.streams import stream
 from flags.base import NoBase, find_base
 from flags.config import BadInput
 from prompts import PAD
+from runs.checkpoint import Damaged
 from runs.files import write_atomically
 from runs.terminal import say
 
@@ -128,12 +129,15 @@ def architecture_of(config: Config, encoder: Encoder) -> dict:
 
 def write_published(config: Config, folder: Path) -> None:
     """Write the kept weights of each seed to the file that --model_path asks for. A file that exists is left alone; says so if it
-    holds other weights: another job was asked for the same file."""
+    holds other weights: another job was asked for the same file. Raises Damaged if the kept weights cannot be read, OSError."""
     for path, seed in zip(config.published_paths, config.seeds, strict=False):
         kept = folder / "checkpoints" / f"best_seed{seed}.safetensors"
-        weights = safetensors.torch.load_file(kept)
+        try:
+            weights = safetensors.torch.load_file(kept)
+        except safetensors.SafetensorError as error:
+            raise Damaged(f"{kept} cannot be read as weights ({error}); pass --no_resume to start anew") from None
         if not path.exists():
-            write_atomically(path, published_bytes(weights))
+            write_atomically(path, published_bytes(weights), shared=True)
         elif not _holds(path, weights):
             say(f"main.py: --model_path: {path} holds other weights and is left alone; those of this job are in {kept}")
 
@@ -142,7 +146,7 @@ def _holds(path: Path, weights: Weights) -> bool:
     """Return True if a `.pt` file holds these weights."""
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, AttributeError):
+    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, AttributeError, OSError):
         return False
     named = {PUBLISHED_PREFIX + name: tensor for name, tensor in weights.items()}
     return isinstance(found, dict) and found.keys() == named.keys() and all(torch.equal(found[n], named[n]) for n in named)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from analysis.measures import llm, summary
 from analysis.measures.summary import Summary
 from runs.files import write_json
+from runs.lock import Held, Lock
 from runs.terminal import say
 
 if TYPE_CHECKING:
@@ -21,13 +22,17 @@ PICTURE = "summary.png"
 
 
 def conclude(job: Job) -> None:
-    """Finish a job that trained."""
-    job.finish(summary.summarise(job.folder))
+    """Finish a job that trained, and draw its picture while it holds its folder."""
+    found = summary.summarise(job.folder)
+    job.finish(found)
+    draw(job.folder, found)
 
 
 def conclude_llm(job: Job) -> None:
-    """Finish a job that asked a language model."""
-    job.finish({"llm": llm.summarise(job.folder)})
+    """Finish a job that asked a language model, and draw its picture while it holds its folder."""
+    found = {"llm": llm.summarise(job.folder)}
+    job.finish(found)
+    draw(job.folder, found)
 
 
 def draw(folder: Path, found: Summary) -> Path | None:
@@ -55,17 +60,40 @@ def attempt(work: Callable[[Path], None], path: Path) -> Path | None:
     return path
 
 
-def results(folder: Path) -> tuple[Summary, Path | None]:
-    """Return the summary and the picture of a finished job. What is missing or damaged of them is made from the tables.
+def results(folder: Path, redraw: bool = True) -> tuple[Summary, Path | None]:
+    """Return the summary and the picture of a finished job. What is missing or damaged of them is made again from the tables, while
+    the folder is held; the picture only if `redraw` says so.
 
     Raises analysis.jobs.tables.BadTable, OSError.
     """
+    found, path = _sound_summary(folder), folder / PICTURE
+    if found and (path.exists() or not redraw):
+        return found, path if path.exists() else None
+    try:
+        hold = Lock(folder)
+    except (Held, OSError) as error:
+        say(f"main.py: {path} was not drawn ({error})")
+        return found or _summarise(folder), None
+    try:
+        if not found:
+            found = _summarise(folder)
+            write_json(folder / "summary.json", found)
+            say(f"main.py: {folder / 'summary.json'} was damaged, and was made again from the tables")
+        return found, path if path.exists() else draw(folder, found)
+    finally:
+        hold.release()
+
+
+def _sound_summary(folder: Path) -> Summary | None:
+    """Return the summary in a folder; None if it is damaged."""
     try:
         found = summary.read(folder)
-    except ValueError:
-        is_llm = summary.read_flags(folder)["experiment"] == "llm"
-        found = {"llm": llm.summarise(folder)} if is_llm else summary.summarise(folder)
-        write_json(folder / "summary.json", found)
-        say(f"main.py: {folder / 'summary.json'} was damaged, and was made again from the tables")
-    path = folder / PICTURE
-    return found, path if path.exists() else draw(folder, found)
+        summary.table(found)
+        return found
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _summarise(folder: Path) -> Summary:
+    is_llm = summary.read_flags(folder)["experiment"] == "llm"
+    return {"llm": llm.summarise(folder)} if is_llm else summary.summarise(folder)

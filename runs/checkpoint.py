@@ -17,7 +17,7 @@ State = dict[str, object]
 
 
 class Damaged(Exception):
-    """What was saved cannot be gone on from."""
+    """No saved state can be resumed."""
 
 
 def write_weights(path: Path, weights: dict[str, Tensor]) -> None:

@@ -12,6 +12,7 @@ from runs.terminal import say
 
 # What CIFS, sshfs, VirtualBox and the like answer to a call that they do not have.
 _UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.ENOTTY}
+_NOT_FLUSHED = "the file system of {what} cannot flush {kind} ({why}): a power failure may lose what was saved last"
 _said: set[str] = set()
 
 
@@ -38,17 +39,22 @@ def flush(descriptor: int, what: Path) -> None:
         if not is_unsupported(error):
             raise
         kind = "folders" if what.is_dir() else "files"
-        why = f"the file system of {what} cannot flush {kind} ({error.strerror}): a power failure may lose what was saved last"
-        warn_once(f"flush {kind}", why)
+        warn_once(f"flush {kind}", _NOT_FLUSHED.format(what=what, kind=kind, why=error.strerror))
 
 
 def flush_folder(folder: Path) -> None:
-    """Bring a folder's entries (new names, renames) to the disk, as `flush` does."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    """Bring a folder's entries (new names, renames) to the disk, as `flush` does. A folder that cannot be opened for that cannot be
+    flushed either."""
     try:
-        flush(descriptor, folder)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            flush(descriptor, folder)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EISDIR, errno.EBADF):
+            raise
+        warn_once("flush folders", _NOT_FLUSHED.format(what=folder, kind="folders", why=error.strerror))
 
 
 def write_atomically(path: Path, data: bytes, shared: bool = False) -> None:

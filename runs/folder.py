@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from runs import lock
@@ -43,21 +45,36 @@ def is_finished(folder: Path, flags: dict, overwrite: bool = False, defaults: di
     return (folder / "summary.json").exists()
 
 
-def claim(
-    folder: Path, overwrite: bool = False, resume: bool = True, should_stop: Callable[[], bool] = lambda: False
-) -> tuple[Lock, list[Path]]:
+@dataclass(frozen=True)
+class Claim:
+    """A folder that is held: the lock, the folders that were made for it, the lowest first, and where its old content went."""
+
+    lock: Lock
+    made: list[Path]
+    aside: Path | None = None
+
+    def undo(self, folder: Path) -> None:
+        """Let go of the folder, and leave everything as it was; a folder that is not empty stays."""
+        self.lock.release()
+        with contextlib.suppress(OSError):
+            for path in self.made:
+                path.rmdir()
+            if self.aside:
+                self.aside.rename(folder)
+
+
+def claim(folder: Path, overwrite: bool = False, resume: bool = True, should_stop: Callable[[], bool] = lambda: False) -> Claim:
     """Make a folder to write to, and hold it, after `is_finished` had no objection.
 
     An unfinished job in the folder is resumed, or moved aside without `resume`; with `overwrite` whatever is in the folder is
-    moved aside, to NAME.old. All of that is done while the folder is held. Returns the hold, and the folders that were made, the
-    lowest first. Raises OSError if the folder cannot be made or written to, Held if a job holds it, or one below it that
-    would be moved aside, StoppedWaiting as `Lock` does.
+    moved aside, to NAME.old. All of that is done while the folder is held. Raises OSError if the folder cannot be made or written
+    to, Held if a job holds it, or one below it that would be moved aside, StoppedWaiting as `Lock` does.
     """
     made = _make(folder)
     lock = Lock(folder, should_stop)
     try:
         if not ((overwrite or not resume) and _content(folder, everything=True)):
-            return lock, made
+            return Claim(lock, made)
         check_none_below(folder)
         aside = _move_aside(folder)
     except BaseException:
@@ -65,7 +82,7 @@ def claim(
         raise
     lock.release(aside)
     made = _make(folder)
-    return Lock(folder, should_stop), made
+    return Claim(Lock(folder, should_stop), made, aside)
 
 
 def _make(folder: Path) -> list[Path]:

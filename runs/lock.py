@@ -10,10 +10,12 @@ locks the file system may not carry. There a job watches the count before it tak
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import socket
+import stat
 import threading
 import time
 import uuid
@@ -29,6 +31,8 @@ BEAT_SECONDS = 10.0
 STALE_SECONDS = 180.0  # a holder whose count stood still for so long, while another job watched it, is dead
 PATIENCE_SECONDS = 1.0  # `look` locks for an instant; nobody who begins then should be refused
 
+_PLAIN = os.O_NOFOLLOW | os.O_NONBLOCK  # a link or a pipe in the lock's place is no lock, and nobody waits for it
+
 Holder = dict[str, Any]
 
 
@@ -38,6 +42,10 @@ class Held(Exception):
 
 class LostLock(Exception):
     """This job does not hold its folder any more: the folder is gone, or another job took it over."""
+
+
+class _Ended(Exception):
+    """The holder that was watched let go of the folder."""
 
 
 class StoppedWaiting(Exception):
@@ -68,11 +76,11 @@ class Lock:
 
     def check(self) -> None:
         """Raise LostLock if this is not the holder any more. Call it before anything is written into the folder."""
-        holder = _holder(self._path)
-        if holder is None:
+        if _is_mine(self._path, self._descriptor, self._me):
+            return
+        if not os.path.lexists(self._path):
             raise LostLock(f"{self._path.parent} is gone, or its {NAME} is")
-        if holder.get("token") != self._me["token"]:
-            raise LostLock(f"{self._path.parent} was taken over by {describe(holder)}")
+        raise LostLock(f"{self._path.parent} was taken over by {describe(_holder(self._path))}")
 
     def release(self, moved_to: Path | None = None) -> None:
         """Let go of the folder, which may have been renamed. A folder that another job took over is left alone."""
@@ -82,7 +90,7 @@ class Lock:
         self._thread.join()
         path = moved_to / NAME if moved_to else self._path
         with contextlib.suppress(OSError):
-            if _token(path) == self._me["token"]:
+            if _is_mine(path, self._descriptor, self._me):
                 path.unlink()
         os.close(self._descriptor)
 
@@ -95,19 +103,21 @@ def look(folder: Path) -> tuple[str, Holder | None]:
     """
     path = folder / NAME
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY | _PLAIN)
     except FileNotFoundError:
         return "free", None
     except OSError:
         return "unknown", None
     try:
         locks = _lock(descriptor, fcntl.LOCK_SH)
-        holder = _parsed(os.pread(descriptor, 1 << 16, 0))
+        holder = _read(descriptor)
+        return ("free" if locks and _is_gone(holder, descriptor) else "unknown"), holder
     except Held:
-        return "held", _holder(path)
+        return "held", _read(descriptor)
+    except OSError:
+        return "unknown", None
     finally:
         os.close(descriptor)
-    return ("free" if locks and _is_gone(holder) else "unknown"), holder
 
 
 def check_free(folder: Path) -> None:
@@ -148,34 +158,45 @@ def _take(path: Path, me: Holder, should_stop: Callable[[], bool]) -> int:
             locks = _lock(descriptor, fcntl.LOCK_EX, PATIENCE_SECONDS)
             if not locks:
                 warn_once("locks", f"the file system of {path.parent} has no locks: jobs watch each other's {NAME} instead")
-            holder = _parsed(os.pread(descriptor, 1 << 16, 0))
-            if not is_new and not (locks and _is_gone(holder)):
+            holder = _read(descriptor)
+            if not is_new and not (locks and _is_gone(holder, descriptor)):
                 _watch(path, holder, should_stop)
                 if not locks:  # the file may still be another's: a new one takes its place
                     new = _replace(path)
                     os.close(descriptor)
                     descriptor = new
-            _write(descriptor, {**me, "locks": locks})
-            if _token(path) == me["token"]:  # else the file was moved away, or removed, meanwhile
+            _write(descriptor, {**me, "locks": locks, "device": os.fstat(descriptor).st_dev})
+            if _is_mine(path, descriptor, me):  # else the file was moved away, or removed, meanwhile
                 return descriptor
+        except _Ended:
+            pass
         except Held:
             os.close(descriptor)
             raise Held(_refusal(path.parent, _holder(path))) from None
         except BaseException:
-            if is_new:  # nothing, or less than a word, could be written
-                path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                if (
+                    is_new
+                    and os.path.samestat(os.stat(path), os.fstat(descriptor))
+                    and _token(_read(descriptor)) in (None, me["token"])
+                ):
+                    path.unlink()  # nothing, or less than a word, could be written
             os.close(descriptor)
             raise
         os.close(descriptor)
 
 
 def _open(path: Path) -> tuple[int, bool]:
-    """Open the lock file; the second value tells whether it was made for that."""
+    """Open the lock file; the second value tells whether it was made for that. Raises OSError if it is no plain file."""
     while True:
         with contextlib.suppress(FileExistsError):
             return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), True
         with contextlib.suppress(FileNotFoundError):
-            return os.open(path, os.O_RDWR), False
+            descriptor = os.open(path, os.O_RDWR | _PLAIN)
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return descriptor, False
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, f"{path} is no file")
 
 
 def _replace(path: Path) -> int:
@@ -203,20 +224,31 @@ def _lock(descriptor: int, kind: int, patience: float = 0.0) -> bool:
             return False
 
 
-def _is_gone(holder: Holder | None) -> bool:
-    """Return True if a holder whose lock is free must have ended: it locked the file under the kernel that runs here, or it was an
-    earlier start of this SLURM job."""
+def _is_gone(holder: Holder | None, descriptor: int) -> bool:
+    """Return True if a holder whose lock is free must have ended: it locked the file under this kernel and through this mount, or
+    it was an earlier start of this SLURM job."""
     if holder is None:
         return True
     me = _this_process()
     same_job = me["slurm_job"] is not None and holder.get("slurm_job") == me["slurm_job"]
     if same_job and holder.get("slurm_restart") != me["slurm_restart"]:
         return True
-    return bool(holder.get("locks")) and holder.get("boot") == me["boot"]
+    same_place = (holder.get("boot"), holder.get("device")) == (me["boot"], os.fstat(descriptor).st_dev)
+    return bool(holder.get("locks")) and same_place
+
+
+def _is_mine(path: Path, descriptor: int, me: Holder) -> bool:
+    """Return True if the lock file at this path is the open one, and says that this process holds it."""
+    try:
+        if os.path.samestat(os.stat(path), os.fstat(descriptor)):
+            return _token(_read(descriptor)) == me["token"]
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return _token(_holder(path)) == me["token"]  # some file systems number a file anew each time it is looked at
 
 
 def _watch(path: Path, holder: Holder | None, should_stop: Callable[[], bool]) -> None:
-    """Wait until the holder's count stood still for STALE_SECONDS. Raises Held at its first sign of life."""
+    """Wait until the holder's count stood still for STALE_SECONDS. Raises Held at its first sign of life, _Ended if it ends."""
     say(f"main.py: {path.parent} may be held by {describe(holder)}: waiting for a sign of life, {STALE_SECONDS:g} seconds at most")
     first, limit = _fingerprint(path), time.monotonic() + STALE_SECONDS
     while time.monotonic() < limit:
@@ -233,7 +265,7 @@ def _fingerprint(path: Path) -> tuple[bytes, int]:
         with open(path, "rb") as file:
             return file.read(), os.fstat(file.fileno()).st_mtime_ns
     except FileNotFoundError:
-        return b"", 0
+        raise _Ended from None
 
 
 def _this_process() -> Holder:
@@ -274,20 +306,24 @@ def _write(descriptor: int, holder: Holder) -> None:
 
 
 def _holder(path: Path) -> Holder | None:
-    """Return what the lock says; None if there is none, or none that can be read."""
+    """Return what the lock at a path says; None if there is none, or none that can be read."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | _PLAIN)
+        try:
+            return _read(descriptor)
+        finally:
+            os.close(descriptor)
+    return None
+
+
+def _read(descriptor: int) -> Holder | None:
+    """Return what an open lock file says; None if that is no holder."""
     try:
-        return _parsed(path.read_bytes())
-    except OSError:
-        return None
-
-
-def _token(path: Path) -> str | None:
-    return (_holder(path) or {}).get("token")
-
-
-def _parsed(content: bytes) -> Holder | None:
-    try:
-        holder = json.loads(content)
-    except ValueError:
+        holder = json.loads(os.pread(descriptor, 1 << 16, 0))
+    except (ValueError, RecursionError):
         return None
     return holder if isinstance(holder, dict) else None
+
+
+def _token(holder: Holder | None) -> str | None:
+    return holder.get("token") if holder else None

@@ -55,7 +55,7 @@ def holds_finished(config: Config, overwrite: bool = False) -> bool:
 
 @contextlib.contextmanager
 def bad_folder(config: Config):
-    """What is wrong with the job's folder is bad input."""
+    """Turn errors about the job's folder into BadInput."""
     try:
         yield
     except FolderTaken as error:
@@ -65,27 +65,23 @@ def bad_folder(config: Config):
 
 
 def begin_folder(config: Config, prepare: Callable[[], None], stop: StopFlag) -> Lock | None:
-    """Make and hold the job's folder, and `prepare`; if that is BadInput, no folder is left.
+    """Make and hold the job's folder, and `prepare`; if that is BadInput, everything is as it was.
 
     Returns the hold, or None if another process finished this job since the first look.
     """
     folder = Path(config.out_dir)
     with bad_folder(config):
-        lock, made = claim(folder, config.overwrite, config.resume, lambda: stop.signal is not None)
+        claimed = claim(folder, config.overwrite, config.resume, lambda: stop.signal is not None)
     try:
         with bad_folder(config):
             finished = holds_finished(config)
         prepare()
-        if not finished:
-            return lock
-        lock.release()
-        return None
     except BaseException:
-        lock.release()
-        for path in made:
-            with contextlib.suppress(OSError):  # not empty: what it holds is not ours
-                path.rmdir()
+        claimed.undo(folder)
         raise
+    if finished:
+        claimed.lock.release()
+    return None if finished else claimed.lock
 
 
 def in_folder(

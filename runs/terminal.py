@@ -9,12 +9,14 @@ import contextlib
 import errno
 import io
 import os
+import select
 import sys
 from collections.abc import Callable
 from typing import TextIO
 
 from tqdm import tqdm
 
+STOPPED = 130  # by Ctrl-C
 NOT_WRITTEN = 1  # the exit status of a command whose only product is text, and that text is lost
 
 
@@ -44,6 +46,9 @@ def command(main: Callable[[list[str]], int], name: str) -> int:
     only_text = False
     try:
         status = main(sys.argv[1:])
+    except KeyboardInterrupt:
+        say(f"{name}: stopped by Ctrl-C")
+        status = STOPPED
     except SystemExit as asked:  # argparse's: after --help, or for an argument that is wrong
         status, only_text = int(asked.code or 0), True
     sys.stdout.flush()
@@ -70,11 +75,14 @@ class _Unfailing(io.RawIOBase):
         return True
 
     def write(self, data: memoryview) -> int:
-        try:
-            return os.write(self._descriptor, data)
-        except OSError as error:
-            self.error = self.error or error
-            return len(data)
+        while True:
+            try:
+                return os.write(self._descriptor, data)
+            except BlockingIOError:  # a reader that is slower
+                select.select([], [self._descriptor], [])
+            except OSError as error:
+                self.error = self.error or error
+                return len(data)
 
 
 def _replace_streams() -> None:

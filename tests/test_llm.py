@@ -257,7 +257,7 @@ def test_the_published_command(folders, tmp_path):
     shutil.copytree(folders["pieces"], tmp_path / "Llama-2-70b-hf")
     text = (ROOT / "scripts/grid_llama_70b.sh").read_text().replace("\\\n", " ")
     flags = re.search(r"^run (.*)$", text, re.MULTILINE)[1].replace("--use_quant ", "")
-    flags = re.sub(r'"\$\{CACHE_DIR:-[^"]*"', str(tmp_path), flags).replace("--experiment llm ", "").split()
+    flags = flags.replace('"$CACHE_DIR"', str(tmp_path)).replace("--experiment llm ", "").split()
     done = run_main(*flags, "--pt_rot_cond", "rotated", "--pt_cond", "blocked", "--n_val", "2", cwd=tmp_path, env=os.environ)
     assert done.returncode == 0, done.stderr
     rows = pd.read_csv(tmp_path / "results/grid_llm/Llama-2-70b-hf/rotated_blocked/seeds_00/llm_accuracy.csv")

@@ -71,4 +71,4 @@ def save_png(figure: Figure, path: Path) -> None:
     content = io.BytesIO()
     figure.savefig(content, format="png")
     plt.close(figure)
-    write_atomically(path, content.getvalue())
+    write_atomically(path, content.getvalue(), shared=True)

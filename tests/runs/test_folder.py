@@ -17,8 +17,7 @@ FLAGS = {"seed": 1, "task": "grid"}
 def job(folder, flags=FLAGS, overwrite=False, resume=True) -> Job:
     """A job that begins in its folder, which is let go of at once: these tests are of one process."""
     assert not is_finished(folder, flags, overwrite)
-    hold, _ = claim(folder, overwrite, resume)
-    hold.release()
+    claim(folder, overwrite, resume).lock.release()
     return Job(folder, flags, {}, {}, save_minutes=10.0)
 
 

@@ -188,6 +188,31 @@ def test_a_sign_of_life_from_another_machine_is_enough(tmp_path, quick):
         Lock(tmp_path, should_stop=beat)
 
 
+def test_a_lock_through_another_mount_is_watched(tmp_path, quick, capsys):
+    """Two containers with a mount each of one remote folder: neither sees the other's lock, and their kernel is the same."""
+    Lock(tmp_path)._released.set()
+    left_by_another_machine(tmp_path)
+    change(tmp_path, boot=lock._boot(), device=1)
+    assert lock.look(tmp_path)[0] == "unknown"
+
+
+def test_a_holder_that_ends_while_it_is_watched_is_followed_at_once(tmp_path, quick):
+    Lock(tmp_path)._released.set()
+    left_by_another_machine(tmp_path)
+    Lock(tmp_path, should_stop=lambda: bool((tmp_path / lock.NAME).unlink(missing_ok=True))).check()
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a link"])
+def test_what_is_no_lock_file_is_an_error_and_nobody_waits_for_it(tmp_path, kind):
+    if kind == "a pipe":
+        os.mkfifo(tmp_path / lock.NAME)
+    else:
+        (tmp_path / lock.NAME).symlink_to("nowhere")
+    with pytest.raises(OSError, match=r"is no file|Too many levels"):
+        Lock(tmp_path)
+    assert lock.look(tmp_path)[0] == "unknown"
+
+
 def test_a_job_that_waits_can_be_stopped(tmp_path, quick):
     Lock(tmp_path)
     left_by_another_machine(tmp_path)
@@ -306,14 +331,16 @@ def test_of_two_jobs_that_begin_together_one_has_the_folder(tmp_path):
 
 def test_a_folder_is_moved_aside_while_it_is_held_and_its_lock_goes_with_nobody(tmp_path):
     folder = tmp_path / "job"
-    claim(folder)[0].release()
+    claim(folder).lock.release()
     (folder / "results.csv").write_text("x")
-    mine, made = claim(folder, overwrite=True)
-    assert made == [folder]
-    mine.check()
+    claimed = claim(folder, overwrite=True)
+    assert claimed.made == [folder]
+    claimed.lock.check()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["job", "job.old"]
     assert [path.name for path in (tmp_path / "job.old").iterdir()] == ["results.csv"]
-    mine.release()
+    claimed.undo(folder)  # as after bad input: everything is where it was
+    assert [path.name for path in tmp_path.iterdir()] == ["job"]
+    assert [path.name for path in folder.iterdir()] == ["results.csv"]
 
 
 def test_saved_states_without_a_job_are_content(tmp_path):
@@ -323,7 +350,7 @@ def test_saved_states_without_a_job_are_content(tmp_path):
     (folder / "checkpoints" / "resume_0.safetensors").write_bytes(b"x")
     with pytest.raises(FolderTaken, match="not of a job"):
         is_finished(folder, {"seed": 1})
-    claim(folder, overwrite=True)[0].release()
+    claim(folder, overwrite=True).lock.release()
     assert not list(folder.iterdir())
     assert (tmp_path / "job.old" / "checkpoints" / "resume_0.safetensors").exists()
 

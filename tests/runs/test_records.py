@@ -13,8 +13,7 @@ from tests.runs.test_lock import change
 
 
 def begin(folder: Path) -> Job:
-    hold, _ = claim(folder)
-    return Job(folder, {"seed": 1}, {}, {}, save_minutes=10.0, lock=hold)
+    return Job(folder, {"seed": 1}, {}, {}, save_minutes=10.0, lock=claim(folder).lock)
 
 
 WRITES = {
