@@ -21,10 +21,13 @@ from analysis.jobs import tables
 from analysis.jobs.compare import Unreadable, refuse_doubles, refuse_mixtures
 from analysis.jobs.job import Job
 from analysis.jobs.whole import check_whole
+from flags.bounds import of_kind
 from flags.config import DERIVED, EXECUTION, Config, is_sound
 
 SAMPLE = "sample"  # results/sample is read only when it is asked for: it may hold what the reader's own jobs hold as well
 IN_FIGURES = ("pretrain_accuracy", "finetune_accuracy", "finetune_loss", "llm_accuracy")
+SIZE = ("preset", "recipe")  # flags of execution that say what a job is
+NO_CONFIG = "config.json is not the configuration of a job"
 OF_JOB = ("size", "task", "experiment", "pt_rotation", "pt_curriculum")
 
 
@@ -180,15 +183,30 @@ def _job(folder: Path, finished: bool) -> Job:
     try:
         recorded = json.loads(path.read_text(encoding="utf-8"))
         flags, execution = dict(recorded["flags"]), dict(recorded["execution"])
-    except (ValueError, KeyError, TypeError):
-        raise Unreadable("config.json is not the configuration of a job") from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise Unreadable(NO_CONFIG) from None
     job = Job(folder, {f.name: f.default for f in dataclasses.fields(Config)} | flags, execution, finished)
-    for f in dataclasses.fields(Config):
-        if f.metadata["group"] not in (EXECUTION, DERIVED) and not is_sound(f, job.flags[f.name]):
-            raise Unreadable(f"config.json is not the configuration of a job: {f.name} is {job.flags[f.name]!r}")
+    _check_derived(job)
     if finished:
         try:
             json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Unreadable("summary.json is damaged; the job's command makes it again") from None
     return job
+
+
+def _check_derived(job: Job) -> None:
+    """Raise Unreadable for a flag that no job can have recorded, and for flags that what a job is cannot be derived from."""
+    for f in dataclasses.fields(Config):
+        values = job.execution if f.name in SIZE else job.flags
+        if f.metadata["group"] in (EXECUTION, DERIVED) and f.name not in SIZE:
+            continue
+        if not is_sound(f, values.get(f.name, f.default)):
+            raise Unreadable(f"{NO_CONFIG}: {f.name} is {values[f.name]!r}")
+    seeds = job.flags["base_seeds"]
+    if not isinstance(seeds, list | tuple) or not all(of_kind(seed, int) for seed in seeds):
+        raise Unreadable(f"{NO_CONFIG}: base_seeds is {seeds!r}")
+    try:  # whatever else is wrong is noticed here, where it hides no other job
+        _ = job.size, job.experiment, job.config.test_levels, job.seeds, job.conditions, job.model, job.command
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise Unreadable(f"{NO_CONFIG} ({type(error).__name__}: {error})") from None

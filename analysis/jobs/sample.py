@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from analysis.jobs.load import Unreadable, load
@@ -28,22 +30,39 @@ def copy(results: Path, folder: Path) -> int:
     targets = [folder / job.folder.relative_to(results) for job in jobs]
     for there in filter(Path.exists, targets):
         raise Unreadable(f"{there}: is there already")
-    unfinished = [target.with_name(f".{target.name}.new") for target in targets]  # hidden, and passed over by `load`
-    for job, target in zip(jobs, unfinished, strict=True):
-        target.mkdir(parents=True, exist_ok=True)
-        recorded = json.loads((job.folder / "config.json").read_text(encoding="utf-8"))
-        recorded["execution"]["out_dir"] = None  # a place on the machine that made it
-        (target / "config.json").write_text(json.dumps(recorded, indent=1) + "\n", encoding="utf-8")
-        (target / "summary.json").write_bytes((job.folder / "summary.json").read_bytes())
-        for name in COLUMNS:
-            if (path := find(job.folder, name)).exists():
-                content = path.read_bytes()
-                content = gzip.decompress(content) if path.suffix == ".gz" else content
-                (target / f"{name}.csv.gz").write_bytes(gzip.compress(content, 9, mtime=0))
-        written += sum(path.stat().st_size for path in target.iterdir())
-    for path, target in zip(unfinished, targets, strict=True):
-        path.rename(target)
+    beside = folder if folder.exists() else folder.parent  # of one file system with the targets
+    beside.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".new", dir=beside))  # hidden: `load` passes it over
+    moved: list[Path] = []
+    try:
+        for number, job in enumerate(jobs):
+            written += _copy_job(job.folder, unfinished / str(number))
+        for number, target in sorted(enumerate(targets), key=lambda each: len(each[1].parts)):  # a job may lie in another's folder
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (unfinished / str(number)).rename(target)
+            moved.append(target)
+    except BaseException:
+        for target in moved:
+            shutil.rmtree(target, ignore_errors=True)
+        raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
     return written
+
+
+def _copy_job(job: Path, target: Path) -> int:
+    """Copy a job's tables and what says how they were made to a new folder; returns the bytes written."""
+    target.mkdir()
+    recorded = json.loads((job / "config.json").read_text(encoding="utf-8"))
+    recorded["execution"]["out_dir"] = None  # a place on the machine that made it
+    (target / "config.json").write_text(json.dumps(recorded, indent=1) + "\n", encoding="utf-8")
+    (target / "summary.json").write_bytes((job / "summary.json").read_bytes())
+    for name in COLUMNS:
+        if (path := find(job, name)).exists():
+            content = path.read_bytes()
+            content = gzip.decompress(content) if path.suffix == ".gz" else content
+            (target / f"{name}.csv.gz").write_bytes(gzip.compress(content, 9, mtime=0))
+    return sum(path.stat().st_size for path in target.iterdir())
 
 
 def main(arguments: list[str]) -> int:

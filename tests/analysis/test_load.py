@@ -195,9 +195,46 @@ def test_a_copy_that_fails_can_be_made_again(here, capsys):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "File too large" in capsys.readouterr().err
-    assert not load(Path("copy")).jobs
+    assert not list(Path("copy").parent.glob(".*"))  # a later copy finds nothing of this one
+    assert not Path("copy").exists()
     assert sample.main(["results", "copy"]) == 0
     assert len(load(Path("copy")).jobs) == 2
+
+
+def test_a_copy_keeps_a_job_that_lies_in_another_jobs_folder(here):
+    job("--seed 1", "--out_dir results/a/b")
+    shutil.move("results/a/b", "inner")
+    job("--seed 2", "--out_dir results/a")
+    shutil.move("inner", "results/a/b")
+    assert sample.main(["results", "copy/deep"]) == 0
+    assert [j.folder for j in load(Path("copy/deep")).jobs] == [Path("copy/deep/a"), Path("copy/deep/a/b")]
+    assert os.listdir("copy") == ["deep"]
+    assert Path("copy/deep/a").stat().st_mode == here.stat().st_mode
+    assert sample.main(["results/a/b", "copy/alone"]) == 0
+    assert load(Path("copy/alone")).jobs[0].seeds == (1,)
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("execution", "preset", "foo"),
+        ("execution", "preset", ["foo"]),
+        ("execution", "recipe", "foo"),
+        ("execution", "recipe", {}),
+        ("flags", "base_seeds", 5),
+        ("flags", "base_seeds", [[1]]),
+        ("flags", "base_seeds", ["1"]),
+        ("flags", "base_seeds", None),
+    ],
+)
+def test_a_config_that_no_job_can_be_derived_from_hides_no_other_job(here, part, name, value):
+    good, bad = job("--seed 1"), job("--seed 2")
+    recorded = json.loads((bad / "config.json").read_text())
+    recorded[part][name] = value
+    (bad / "config.json").write_text(json.dumps(recorded))
+    sweep = load(here)
+    assert [j.folder for j in sweep.jobs] == [good]
+    assert sweep.bad == {bad: f"config.json is not the configuration of a job: {name} is {value!r}"}
 
 
 def test_a_config_that_is_not_of_a_job_is_named(here):
@@ -207,7 +244,7 @@ def test_a_config_that_is_not_of_a_job_is_named(here):
     def flags(name, value):
         return json.dumps({**recorded, "flags": {**recorded["flags"], name: value}})
 
-    for text in ("{", "[]", "{}", '{"flags": {"task": 3}}', flags("task", "other"), flags("n_blocks", "4"),
+    for text in ("{", "[]", "{}", "[" * 100_000, '{"flags": {"task": 3}}', flags("task", "other"), flags("n_blocks", "4"),
                  flags("n_blocks", None), flags("n_test", True)):  # fmt: skip
         (folder / "config.json").write_text(text)
         sweep = load(here)
