@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
 
 
 def state_of(flags: list[str]) -> tuple[str, str]:
-    """A job's state, and a word on it that begins with its folder. Raises BadInput for flags that no job can have."""
+    """Return a job's state, and a word on it that begins with its folder. Raises BadInput for flags that no job can have."""
     try:
         config = parse(flags)
     except BadInput as error:
@@ -68,16 +68,18 @@ def state_of(flags: list[str]) -> tuple[str, str]:
         return _state_in(folder, shown, config)
     except OSError as error:
         return "unreadable", f"{shown}: {os.path.basename(error.filename or '')}: {error.strerror or error}"
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return "unreadable", f"{shown}: progress.json or summary.json is damaged"
 
 
 def _state_in(folder: Path, shown: str, config: Config) -> tuple[str, str]:
-    """The same, of the job in its folder. Raises OSError, and what a damaged JSON file leads to."""
+    """Return a state and a word on it, of the job in its folder. Raises OSError, and what a damaged JSON file leads to."""
     try:
         finished = is_finished(folder, config.defining_values(), defaults=Config().defining_values())
     except FolderTaken as error:
         return "refused", f"{shown}: {str(error).partition(';')[0]}"
+    except RecursionError:
+        return "refused", f"{shown}: holds a config.json that is not of a job"
     if finished:
         json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         return "done", shown
