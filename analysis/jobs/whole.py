@@ -1,4 +1,4 @@
-"""Which rows a finished job's table must have: they follow from its flags and from the rows: lost and doubled lines are noticed."""
+"""The rows that a finished job's table must have, by its flags and by what was found: lost and doubled lines are noticed."""
 
 from __future__ import annotations
 
@@ -62,7 +62,8 @@ def _check_finetuning(job: Job, name: str, path: Path, rows: pd.DataFrame) -> No
         "step": steps,
     }
     if name == "finetune_accuracy":
-        expected |= {"test_level": sorted(rows.test_level.unique()) or [0.0], "subset": _subsets(job)}
+        levels = np.round(config.test_levels, 6).tolist()  # as `tables.read` rounds them
+        expected |= {"test_level": levels, "subset": _subsets(job)}
     _check_product(path, rows, expected)
 
 
@@ -171,7 +172,7 @@ def _check_subsets(path: Path, rows: pd.DataFrame, subsets: Sequence[str]) -> No
 
 
 def _check_generated(job: Job, path: Path, rows: pd.DataFrame, accuracy: pd.DataFrame) -> None:
-    """What was generated has a row for each question that was counted. A job that was handed on may lack the table."""
+    """Raise BadTable unless what was generated has a row for each question that was counted. A job that was handed on may lack the table."""
     counted = accuracy[accuracy.scoring == "generate"]
     n_items = counted.groupby(["rotation", "context_curriculum", "episode"], observed=True).n_queries.sum().max()
     _check_product(path, rows, _asked(job) | {"item": range(int(n_items))})

@@ -109,3 +109,18 @@ def test_a_language_models_table_that_is_not_whole(tmp_path, monkeypatch, change
     lines = lines_of(folder / "llm_accuracy.csv")
     folder = tmp_path / folder
     assert said in refused(folder, "llm_accuracy", change(lines))
+
+
+def test_a_level_of_ablation_that_no_line_is_of(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = ["--preset", "demo", "--n_test", "2", "--n_steps_per_block", "40"]
+    base = write([*flags, "--pt_cond", "interleaved"])
+    folder = write([*flags, "--experiment", "tradeoff_mask", "--ablation_level", "0.3", "--load_model_from", str(base)])
+    rows = load(folder).table("finetune_accuracy")
+    assert sorted(rows.test_level.unique()) == [0.0, 0.25, 0.3, 0.5, 0.75, 1.0]
+    lines = lines_of(folder / "finetune_accuracy.csv")
+    column = lines[0].rstrip().split(",").index("test_level")
+    kept = [line for line in lines if line.split(",")[column] != "0.5"]
+    assert "lacks the line of" in refused(folder, "finetune_accuracy", kept)
+    foreign = [line.replace(",0.5,", ",0.6,") if line.split(",")[column] == "0.5" else line for line in lines]
+    assert "test_level is 0.6, which the flags" in refused(folder, "finetune_accuracy", foreign)
