@@ -298,3 +298,18 @@ def test_the_samples_are_whole_and_small():
         assert len(sweep.table(name)) or name == "llm_generated"
     assert sum(path.stat().st_size for path in root.rglob("*")) < 5_000_000
     assert not [path for path in root.rglob("config.json") if "/tmp" in path.read_text() or "/home" in path.read_text()]
+
+
+def test_settings_of_matplotlib_that_cannot_be_read_are_not_read(tmp_path):
+    """In a process of its own, as they are read when matplotlib is imported."""
+    styles = tmp_path / "settings/matplotlib/stylelib"
+    styles.mkdir(parents=True)
+    for path in (tmp_path / "matplotlibrc", styles.parent / "matplotlibrc", styles / "mine.mplstyle"):
+        path.write_bytes(b"font.family: \xff")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MPL")}
+    environment |= {"XDG_CONFIG_HOME": str(tmp_path / "settings"), "PYTHONPATH": str(ROOT)}
+    code = "import os; from analysis.report.plots import parts; print(os.getcwd())"
+    command = [sys.executable, "-c", code]
+    for more in ({}, {"MATPLOTLIBRC": str(tmp_path / "matplotlibrc")}):
+        done = subprocess.run(command, cwd=tmp_path, env=environment | more, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"{tmp_path}\n", "")
