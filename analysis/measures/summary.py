@@ -29,7 +29,7 @@ def summarise(folder: Path) -> Summary:
     its starts (1 of 1 if the seed did not start again).
     few_shot: novel accuracy before any update, over all episodes and seeds. after_training: study accuracy at the last
     step, of each group, and their mean (each group counts alike, whatever its size). Tests of ablated contexts are not
-    among them (see analysis/tradeoff.py).
+    among them (see analysis/measures/tradeoff.py).
     """
     from analysis.jobs import tables
 
