@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def export(job: Path, folder: Path, seed: int | None = None) -> None:
-    """Write the kept weights of a seed (the best validated) to FOLDER. Raises BadInput."""
+    """Write the kept weights of a seed (the best validated) to FOLDER: all of it, or nothing. Raises BadInput."""
     for name, given in (("JOB", job), ("FOLDER", folder)):
         if not is_utf8(str(given)):
             raise BadInput(name, ascii(str(given))[1:-1], "is not UTF-8; use another name")
@@ -59,10 +60,15 @@ def export(job: Path, folder: Path, seed: int | None = None) -> None:
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:
         raise BadInput("JOB", job, f"its {path.name} cannot be loaded ({first_line(error)})") from None
     try:
-        model.save_pretrained(folder)
-        tokenizer_of(vocabulary, begin).save_pretrained(folder)
-    except OSError as error:
-        raise BadInput("FOLDER", folder, f"cannot be written to ({error.strerror or error})") from None
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as temporary:
+            whole = Path(temporary) / "model"  # it has the rights of any new folder; the temporary one is closed to others
+            model.save_pretrained(whole)
+            tokenizer_of(vocabulary, begin).save_pretrained(whole)
+            whole.rename(folder)
+    except Exception as error:  # on a full disk safetensors and tokenizers raise errors that are no OSError
+        why = getattr(error, "strerror", None) or first_line(error)
+        raise BadInput("FOLDER", folder, f"cannot be written to ({why})") from None
 
 
 def tokenizer_of(vocabulary: dict[str, int], begin: str) -> PreTrainedTokenizerFast:

@@ -10,6 +10,7 @@ from llm.export import main, tokenizer_of
 from llm.prompt import Prompter
 from prompts import PREFACES
 from tests.conftest import configured, encoded, run_main
+from tests.episodes.test_foreign import full_disk
 
 FLAGS = "--task grid --real_words --generate_all --p_flip_xy 0 --n_train 200 --n_val 12 --seed 3 --threads 1 --lm_task causal"
 SIZE = "--n_layers 2 --n_heads 2 --d_model 32 --d_ff 32 --queries_per_episode 5 --pretrain_bs 100 --pretrain_lr 0.01 --n_epochs 4"
@@ -92,3 +93,19 @@ def test_weights_that_do_not_fit_are_one_line(folders, tmp_path, capsys):
     assert "model.json cannot be read" in error
     assert error.count("\n") == 1
     assert not (tmp_path / "new").exists()
+
+
+def test_after_a_full_disk_nothing_is_left_and_the_same_command_works(folders, tmp_path, capsys):
+    command = [f"{folders}/job", f"{tmp_path}/in/new"]
+    with full_disk(4096):
+        assert main(command) == 2
+    error = capsys.readouterr().err
+    assert f"FOLDER {tmp_path}/in/new: cannot be written to (" in error
+    assert error.count("\n") == 1
+    assert not list((tmp_path / "in").iterdir())
+    assert main(command) == 0
+    assert [path.name for path in (tmp_path / "in").iterdir()] == ["new"]
+    new, model = tmp_path / "in/new", folders / "model"
+    assert {path.name: path.read_bytes() for path in new.iterdir()} == {path.name: path.read_bytes() for path in model.iterdir()}
+    (tmp_path / "plain").mkdir()
+    assert new.stat().st_mode == (tmp_path / "plain").stat().st_mode  # others may read it, as any folder
