@@ -41,8 +41,9 @@ class Answer:
     """A whole sequence with one location as its answer.
 
     The answer's tokens are those from `start` on: before `first_end` stands its first coordinate, from `second` on its second
-    one. A token that carries both coordinates belongs to both. Scored are the tokens from `scored` on, where the answers
-    of one question part from what they share: it is the same for all of them, and at most `start`.
+    one. Each has at least one token; a token that carries both coordinates belongs to both. Scored are the tokens from
+    `scored` on, where the answers of one question part from what they share: it is the same for all of them, and at most
+    `start`.
     """
 
     ids: tuple[int, ...]
@@ -61,7 +62,7 @@ class Prompter:
         self.frame: chat.Frame | None = None  # with --chat_template, written once: it may hold the date
 
     def questions(self, episodes: Episodes, episode: int) -> list[Question]:
-        """The novel queries of an episode, and with --llm_study the study ones."""
+        """Return the novel queries of an episode, and with --llm_study the study ones."""
         one, n_answer = episodes.one(episode), episodes.answers.shape[2]
         head = self._head(self._encoder.text(one.context[0]))
         found = []
@@ -73,7 +74,7 @@ class Prompter:
         return found
 
     def answers(self, question: Question, locations: Sequence[Location]) -> list[Answer]:
-        """The question's text with each location as its answer, as tokens.
+        """Return the question's text with each location as its answer, as tokens.
 
         The whole is tokenised as one text, as a reader would see it. Where the answer begins is where the tokens part from
         those of the text without it, so that a token that reaches over the border belongs to the answer. Where that
@@ -83,17 +84,22 @@ class Prompter:
         prompt, n = question.prompt, len(locations)
         texts = [f"{prompt} {x} {y}" for x, y in locations]
         halves = [f"{prompt} {x}" for x, _ in locations]
-        others = [f"{prompt} {0 if x else 1} {y}" for x, y in locations]  # part from the texts where x is written
-        bare, *rest = self.ids([prompt, *texts, *halves, *others])
+        bare, *rest = self.ids([prompt, *texts, *halves])
         wholes = rest[:n]
-        starts = [min(common_length([bare, whole]), len(whole) - 1) for whole in wholes]
-        scored = max(1, min(starts))  # nothing precedes the first token of all
+        starts = [max(1, min(common_length([bare, whole]), len(whole) - 1)) for whole in wholes]  # nothing precedes token 0
         found = []
-        for whole, half, other, start in zip(wholes, rest[n : 2 * n], rest[2 * n :], starts, strict=True):
+        for location, whole, half, start in zip(locations, wholes, rest[n:], starts, strict=True):
             second = min(max(common_length([half, whole]), start + 1), len(whole) - 1)
-            first_end = max(second, common_length([other, whole]) + 1)
-            found.append(Answer(tuple(whole), scored, max(start, scored), first_end, max(second, start)))
+            first_end = max(second, start + 1)
+            if whole[: len(half)] != half:  # a token reaches over the border between the coordinates
+                first_end = max(first_end, self._after_digit(str(location[0]), whole, start))
+            found.append(Answer(tuple(whole), min(starts), start, first_end, max(second, start)))
         return found
+
+    def _after_digit(self, digit: str, whole: list[int], start: int) -> int:
+        """Return where the first token from `start` on that shows a digit ends; where none shows it, the end of all."""
+        ends = range(start + 1, len(whole))
+        return next((end for end in ends if digit in self._tokenizer.decode(whole[start:end])), len(whole))
 
     def ids(self, texts: list[str]) -> list[list[int]]:
         """Token ids, with the tokenizer's BOS once if it writes one at all."""
@@ -136,7 +142,7 @@ def opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 
 def common_length(sequences: Sequence[Sequence[int]]) -> int:
-    """How many tokens all sequences begin with alike."""
+    """Return how many tokens all sequences begin with alike."""
     first, last = min(sequences), max(sequences)  # in lexical order, these two differ the most
     for i, (a, b) in enumerate(zip(first, last, strict=False)):
         if a != b:

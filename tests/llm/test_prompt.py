@@ -78,6 +78,27 @@ def test_a_token_with_both_coordinates_counts_for_both(words, tokens, top, right
     assert evaluate.halves(answer, np.array(top, dtype=bool)) == right
 
 
+@pytest.mark.parametrize(
+    ("tokens", "top", "right"),
+    [
+        ([" : 1", " 0 3"], [0], (False, False)),  # the other first coordinate parts before the answer begins
+        ([" : 1", " 0 3"], [1], (True, True)),
+        ([" : 1", "0 3"], [1, 0], (False, False)),  # a space, which says nothing, then both
+        ([" : 1", "0 3"], [1, 1], (True, True)),
+        ([" : 1", " 0 "], [1, 0], (True, False)),
+        ([" : 1", " 0 "], [0, 1], (False, True)),
+    ],
+)
+def test_a_coordinate_without_a_token_of_its_own_is_not_right_by_default(words, tokens, top, right):
+    tokenizer = tokenizer_in(words)
+    tokenizer.add_tokens(tokens)
+    prompter = Prompter(configured(f"--llm X {GRID}"), encoded(f"--llm X {GRID}"), tokenizer)
+    question = prompter.questions(encoded(f"--llm X {GRID}").episodes(0, "validation", "rotated", "blocked", 1), 0)[0]
+    answer = prompter.answers(question, [(0, 3)])[0]
+    assert len(answer.ids) - answer.start == len(top)
+    assert evaluate.halves(answer, np.array(top, dtype=bool)) == right
+
+
 def test_the_system_text_goes_before_the_users_where_a_template_has_no_system_role(words):
     tokenizer = tokenizer_in(words)
     for template in (GEMMA, SILENT):  # one raises, one says nothing
