@@ -1,4 +1,4 @@
-"""What a tokenizer's own chat template writes around the words of a user."""
+"""The text that a tokenizer's own chat template writes around the words of a user."""
 
 from __future__ import annotations
 

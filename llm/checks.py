@@ -1,12 +1,12 @@
-"""What is checked of a tokenizer and a model's configuration before weights are loaded: on prompts that will be asked."""
+"""Checks of a tokenizer and a model's configuration before weights are loaded: on prompts that will be asked."""
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from flags.config import BadInput, Config
 from llm import evaluate, loading
+from runs.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,4 +63,4 @@ def check_answers(config: Config, tokenizer: PreTrainedTokenizerBase, answers: S
         raise BadInput(flag, value, "its tokenizer writes different answers with the same tokens")
     unknown = tokenizer.unk_token_id
     if unknown is not None and any(unknown in answer.ids for answer in answers):
-        print(f"main.py: --{flag} {value}: its tokenizer does not know all that the prompt is written with", file=sys.stderr)
+        say(f"main.py: --{flag} {value}: its tokenizer does not know all that the prompt is written with")

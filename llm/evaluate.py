@@ -79,7 +79,7 @@ def longest_sequence(config: Config, encoder: Encoder, prompter: Prompter, limit
 
 
 def preview(config: Config, encoder: Encoder, prompter: Prompter) -> str:
-    """What would be asked: conditions, sizes, and the first prompt."""
+    """Return what would be asked: conditions, sizes, and the first prompt."""
     chosen = conditions(config)
     episodes = encoder.episodes(config.seed, "validation", *chosen[0], 1)
     questions = prompter.questions(episodes, 0)
@@ -203,7 +203,7 @@ def accuracy_rows(key: tuple, asked: list[Asked], subsets: tuple[str, ...], scor
 
 
 def generated_rows(key: tuple, asked: list[Asked]) -> list[tuple]:
-    """What was generated, a row a question; a line's end is written as \\n or \\r, so that a row is a line."""
+    """Return what was generated, a row a question; a line's end is written as \\n or \\r, so that a row is a line."""
     rows = []
     for item, one in enumerate(asked):
         said = one.said["generate"].replace("\n", "\\n").replace("\r", "\\r")

@@ -1,4 +1,4 @@
-"""What a model writes after a prompt, with settings of our own: those saved beside its weights do not act."""
+"""The text that a model writes after a prompt, with settings of our own: those saved beside its weights do not act."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""What a model is tried on when it is loaded: that it is causal, and how its answers can be scored."""
+"""Trials of a model when it is loaded: that it is causal, and how its answers can be scored."""
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from llm.generation import continued, settings
 from llm.loading import name_of
 from llm.prompt import common_length
 from llm.scoring import Pace, Scores, score
+from runs.terminal import say
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from flags.config import Config
     from llm.prompt import Answer
 
-# By how much log-probabilities of two ways to compute them may differ, in 32 and in 16 bits.
+# By how much log-probabilities of two ways to compute them may differ, in 32 and in 16 bits; `_slack`, where that is more.
 _WAYS = {True: 1e-3, False: 0.05}
 _LEAK = {True: 1e-4, False: 0.05}  # what one and the same way gives for the same tokens is closer
 
@@ -45,7 +45,7 @@ def probe(config: Config, model: PreTrainedModel, tokenizer: PreTrainedTokenizer
         flat = score(model, [answers, _reversed(answers)], Pace(shared=False))
         pace = Pace()
         if why := _difference(model, answers, flat, _slack(model, longest)):
-            print(f"main.py: --{flag} {value}: {why}; every answer is run as a flat sequence, which takes longer", file=sys.stderr)
+            say(f"main.py: --{flag} {value}: {why}; every answer is run as a flat sequence, which takes longer")
             pace.shared = False
         if "generate" in config.scorings:
             check_generation(config, model, tokenizer, longest, pace.shared)
@@ -105,7 +105,11 @@ def _logits(model: PreTrainedModel, ids: tuple[int, ...]) -> torch.Tensor:
 
 
 def _difference(model: PreTrainedModel, answers: list[Answer], flat: list[list[Scores]], slack: float) -> str | None:
-    """Why a shared context does not do: an error, or by how much log-probabilities differ; None if it does."""
+    """Return why a shared context does not do: an error, or by how much log-probabilities differ; None if it does.
+
+    They may differ by 0.001, in 16 bits by 0.05; or by two steps of the number format at the largest logit (2 · eps · |logit|,
+    `slack`), where that is more.
+    """
     try:
         # Two episodes, so that a cache which mixes them up is noticed; fewer rows at once than answers, so that it is used twice.
         shared = score(model, [answers, _reversed(answers)], Pace(rows_at_once=2 * len(answers) - 1))
@@ -133,7 +137,7 @@ def _is_full(model: PreTrainedModel) -> bool:
 
 
 def _slack(model: PreTrainedModel, ids: tuple[int, ...]) -> float:
-    """Two steps of the number format at the largest logit: what rounding alone may bring."""
+    """Return two steps of the number format at the largest logit: what rounding alone may bring."""
     return 2 * torch.finfo(model.dtype).eps * float(_logits(model, ids).nan_to_num(0, 0, 0).abs().max())
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import inspect
 import re
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import torch
 from engine.ensemble import DivergedError
 from engine.memory import is_out_of_memory
 from llm.prompt import Answer, Location, common_length
+from runs.terminal import say
 
 if TYPE_CHECKING:
     from transformers import Cache, PreTrainedModel
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Pace:
-    """How a model is run, and how much of it was.
+    """The way in which a model is run, and how much of it was.
 
     rows_at_once: sequences in a pass, at most. shared: what answers share is run once, and its KV cache serves them all;
     else every answer is a flat sequence. Then tokens that went through the model, and those that would have without sharing.
@@ -42,12 +42,12 @@ class Pace:
         if self.rows_at_once == 1 or not is_out_of_memory(error):
             raise error
         self.rows_at_once //= 2
-        print(f"main.py: out of memory; going on with {self.rows_at_once} sequences at once", file=sys.stderr)
+        say(f"main.py: out of memory; going on with {self.rows_at_once} sequences at once")
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What the model says of one answer's tokens, in their order.
+    """The model's judgement of one answer's tokens, in their order.
 
     log_p [T]: natural logarithms of the probabilities of the tokens from `Answer.scored` on, each given all tokens before it;
     top [T]: whether each is the most likely one there.
@@ -95,7 +95,7 @@ def _rows_of(answers: list[Answer], shared: bool) -> _Rows:
 
 
 def _score_equal(parts: list[_Rows], model: PreTrainedModel, pace: Pace) -> list[list[Scores]]:
-    """The same for episodes whose shared prefixes have one length."""
+    """Score the answers of episodes whose shared prefixes have one length."""
     try:
         cache = _prefill(parts, model, pace)
     except (RuntimeError, MemoryError) as error:
