@@ -11,8 +11,8 @@ import numpy as np
 
 from data import Encoder, Episodes
 from episodes import published
+from episodes.once import create
 from episodes.record import BadFile, Record
-from runs.files import write_atomically
 from tasks.task import CURRICULA, ROTATIONS
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def file_names(config: Config) -> dict[str, tuple[str, str, str, int]]:
-    """The files of a seed: name → split, rotation, context curriculum and number of episodes."""
+    """Return the files of a seed: name → split, rotation, context curriculum and number of episodes."""
     names = {
         "metalearning.jsonl": ("metalearning", config.pt_rot_cond, config.pt_cond, config.n_train),
         "validation.jsonl": ("validation", config.pt_rot_cond, config.pt_cond, config.n_val),
@@ -32,7 +32,7 @@ def file_names(config: Config) -> dict[str, tuple[str, str, str, int]]:
 
 
 def seed_folder(folder: Path, config: Config, seed: int) -> Path:
-    """Where a seed's files lie: the folder itself for a single seed, if it has none for each."""
+    """Return where a seed's files lie: the folder itself for a single seed, if it has none for each."""
     of_seed = folder / f"seed_{seed}"
     return folder if config.n_runs == 1 and not of_seed.is_dir() else of_seed
 
@@ -49,21 +49,17 @@ def check_layout(folder: Path, config: Config) -> None:
 
 
 def has_files(folder: Path) -> bool:
-    """Whether any of our files is there, of any task."""
+    """Return True if any of our files is there, of any task."""
     return any((folder / f"{name}.jsonl").exists() for name in ("metalearning", "validation")) or any(folder.glob("test_*.jsonl"))
 
 
 def write(folder: Path, config: Config, encoder: Encoder) -> None:
     """Write all episodes of all seeds, each file whole or not at all. Files that are there with the same content are kept; raises
-    BadFile, before anything is written, if one has another content, or if files would be read instead that are there already."""
-    check_layout(folder, config)
-    places = {seed_folder(folder, config, seed) for seed in config.seeds}
-    other = [path for path in (folder, *folder.glob("seed_*")) if path not in places and has_files(path)]
-    if other and (folder in places or folder in other):
-        raise BadFile(other[0], "holds episodes of other seeds, and it would not be clear which are read; name another folder")
-    for place in (folder, *places):
-        if published.has_files(place):
-            raise BadFile(place, "holds files of the published code, which would be read instead; name another folder")
+    BadFile, before anything is written, if one has another content, or if files would be read instead that are there already.
+
+    Raises BadFile also if another process has written such files in the meantime; its files stay.
+    """
+    _check_beside(folder, config)
     new: dict[Path, bytes] = {}
     for seed in config.seeds:
         for name, (*condition, n) in file_names(config).items():
@@ -73,11 +69,29 @@ def write(folder: Path, config: Config, encoder: Encoder) -> None:
             content = "".join(_lines(encoder, encoder.episodes(seed, *condition, n), tuple(condition))).encode()
             if not path.exists():
                 new[path] = content
-            elif path.read_bytes() != content:
-                raise BadFile(path, "exists with other episodes; name another folder")
+            else:
+                _check_same(path, content)
     for path, content in new.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content, shared=True)
+        if not create(path, content):
+            _check_same(path, content)
+    _check_beside(folder, config)
+
+
+def _check_same(path: Path, content: bytes) -> None:
+    if path.read_bytes() != content:
+        raise BadFile(path, "exists with other episodes; name another folder")
+
+
+def _check_beside(folder: Path, config: Config) -> None:
+    """Raise BadFile if the folder holds files that would be read instead of the job's own."""
+    check_layout(folder, config)
+    places = {seed_folder(folder, config, seed) for seed in config.seeds}
+    other = [path for path in (folder, *folder.glob("seed_*")) if path not in places and has_files(path)]
+    if other and (folder in places or folder in other):
+        raise BadFile(other[0], "holds episodes of other seeds, and it would not be clear which are read; name another folder")
+    for place in (folder, *places):
+        if published.has_files(place):
+            raise BadFile(place, "holds files of the published code, which would be read instead; name another folder")
 
 
 def _lines(encoder: Encoder, episodes: Episodes, condition: tuple[str, str, str]) -> Iterator[str]:
@@ -95,7 +109,7 @@ def _lines(encoder: Encoder, episodes: Episodes, condition: tuple[str, str, str]
 
 
 def read_records(path: Path, about: dict[str, str]) -> list[Record]:
-    """The episodes of one of our files; `about` is what each line must say of split, rotation and curriculum."""
+    """Return the episodes of one of our files; `about` is what each line must say of split, rotation and curriculum."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:

@@ -113,7 +113,7 @@ def _digest(episodes: Episodes) -> str:
 
 
 def episodes_of(config: Config) -> Encoder:
-    """Where episodes come from: made from the flags, or read from files. Token ids are those of the base, if there is one: its
+    """Return the source of episodes: made from the flags, or read from files. Token ids are those of the base, if there is one: its
     weights are of these."""
     base = _of_base(config)
     takes_over = base is not None and config.base_seeds
@@ -144,7 +144,7 @@ def episodes_of(config: Config) -> Encoder:
 
 @dataclass(frozen=True)
 class _Recorded:
-    """What a job recorded of its episodes in model.json: token → id, and digests of those that files delivered."""
+    """A job's record of its episodes in model.json: token → id, and digests of those that files delivered."""
 
     path: Path
     vocabulary: dict[str, int]
@@ -152,7 +152,7 @@ class _Recorded:
 
 
 def recorded(path: Path) -> _Recorded | None:
-    """What a model.json says of the episodes; None without such a file. Raises BadFile for a damaged one."""
+    """Return what a model.json says of the episodes; None without such a file. Raises BadFile for a damaged one."""
     if not path.exists():
         return None
     vocabulary = read_vocabulary(path, key="vocabulary")
@@ -161,13 +161,13 @@ def recorded(path: Path) -> _Recorded | None:
 
 
 def to_record(encoder: Encoder) -> dict[str, Any]:
-    """What a job records of its episodes, for `recorded`."""
+    """Return what a job records of its episodes, for `recorded`."""
     episodes = {"episodes": encoder.digests()} if isinstance(encoder, LoadedEpisodes) else {}
     return {"vocabulary": encoder.vocabulary, **episodes}
 
 
 def _of_base(config: Config) -> _Recorded | None:
-    """What the job recorded whose weights --load_model_from names, if it did. Files that the base was told to read may have
+    """Return what the job recorded whose weights --load_model_from names, if it did. Files that the base was told to read may have
     changed since."""
     if not config.load_model_from:
         return None

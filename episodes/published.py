@@ -30,7 +30,7 @@ def is_published(folder: Path) -> bool:
 
 
 def has_files(folder: Path) -> bool:
-    """Whether any file of a published data folder is there, also of one that is not whole."""
+    """Return True if any file of a published data folder is there, also of one that is not whole."""
     ends = (".src", ".tgt", ".info.json")
     triples = (folder / f"{name}{end}" for name in ("pretrain", "pretest") for end in ends)
     return any(path.exists() for path in triples) or any(folder.glob("finetune_*/episode*"))
@@ -96,7 +96,7 @@ def _split(lines: list[Line], separator: str) -> tuple[tuple[str, ...], list[tup
 
 
 def _place(context: tuple[str, ...], cue: tuple[str, ...], line: Line) -> int:
-    """Where a study item begins in the context; a test preface in front of the cue is passed over."""
+    """Return where a study item begins in the context; a test preface in front of the cue is passed over."""
     for skip in range(len(cue)):
         shown = (*cue[skip:], *line.answer)
         for start in range(len(context) - len(shown) + 1):

@@ -5,25 +5,25 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from episodes.once import create
 from episodes.record import BadFile
-from runs.files import write_atomically
 
 HIGHEST_ID = 10**6  # of a token: the model has a row of weights for each id
 
 
 def write_vocabulary(path: Path, vocabulary: dict[str, int]) -> None:
     """Write token → id; a file that is there with another content is a BadFile."""
-    if path.exists():
-        if read_vocabulary(path) != vocabulary:
-            raise BadFile(path, "exists with another vocabulary; name another file")
+    if not path.exists() and create(path, (json.dumps(vocabulary, ensure_ascii=False, indent=0) + "\n").encode()):
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, (json.dumps(vocabulary, ensure_ascii=False, indent=0) + "\n").encode(), shared=True)
+    if read_vocabulary(path) != vocabulary:
+        raise BadFile(path, "exists with another vocabulary; name another file")
 
 
 def read_vocabulary(path: Path, key: str | None = None) -> dict[str, int]:
-    """Token → id, as written by us or by the published code; with `key`, that entry of a larger JSON object. Raises BadFile if it
-    is not that."""
+    """Return token → id, as written by us or by the published code; with `key`, that entry of a larger JSON object.
+
+    Raises BadFile if it is not that.
+    """
     try:
         vocabulary = json.loads(path.read_text(encoding="utf-8"))
         vocabulary = vocabulary.get(key) if key and isinstance(vocabulary, dict) else vocabulary

@@ -1,10 +1,12 @@
 """Files that flags name: full disks, other files in the folder, and files that change between two starts or two jobs."""
 
 import contextlib
+import errno
 import json
 import os
 import resource
 import shutil
+import threading
 
 import pytest
 
@@ -13,6 +15,7 @@ from analysis.jobs.load import load
 from data import Encoder
 from episodes.jsonl import file_names, write
 from episodes.loaded import LoadedEpisodes, episodes_of, recorded, save_files, to_record
+from episodes.once import create
 from episodes.record import BadFile
 from episodes.vocabulary import write_vocabulary
 from flags.command_line import parse
@@ -104,8 +107,69 @@ def test_episodes_of_a_folder_and_of_its_seeds_are_not_mixed(tmp_path):
     write(tmp_path / str(len(two)), parse(GRID.split()), encoded(GRID))  # seed 0 alone is what lies in seed_0
 
 
+class Interrupted:
+    """An encoder that does something else when it is asked for the episodes of a job's last file."""
+
+    def __init__(self, encoder, config, something):
+        self._encoder, self._left, self._something = encoder, len(config.seeds) * len(file_names(config)), something
+
+    def __getattr__(self, name):
+        return getattr(self._encoder, name)
+
+    def episodes(self, *condition):
+        self._left -= 1
+        if self._left == 0:
+            self._something()
+        return self._encoder.episodes(*condition)
+
+
+def test_of_two_jobs_that_write_a_folder_at_once_one_is_refused(tmp_path):
+    flags = (GRID, f"{GRID} --seed 1")
+    together, refusals = threading.Barrier(2), []
+
+    def job(flags):
+        config = parse(flags.split())
+        try:
+            write(tmp_path / "d", config, Interrupted(encoded(flags), config, together.wait))
+        except BadFile as error:
+            refusals.append((flags, str(error)))
+
+    threads = [threading.Thread(target=job, args=(of_one,)) for of_one in flags]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(refusals) == 1
+    assert "exists with other episodes" in refusals[0][1]
+    winner = next(of_one for of_one in flags if of_one != refusals[0][0])
+    write(tmp_path / "alone", parse(winner.split()), encoded(winner))
+    assert tree(tmp_path / "d") == tree(tmp_path / "alone")
+
+
+def test_seeds_that_another_job_writes_in_the_meantime_are_noticed(tmp_path):
+    config, more = parse(GRID.split()), f"{GRID} --n_runs 2"
+    encoder = Interrupted(encoded(GRID), config, lambda: write(tmp_path, parse(more.split()), encoded(more)))
+    with pytest.raises(BadFile, match="holds episodes of its own and of a single seed"):
+        write(tmp_path, config, encoder)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_what_another_process_has_written_stays(tmp_path, monkeypatch, links):
+    def unsupported(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")  # what FAT answers
+
+    if not links:
+        monkeypatch.setattr(os, "link", unsupported)
+    path = tmp_path / "new" / "file"
+    assert create(path, b"mine")
+    assert not create(path, b"other")
+    assert path.read_bytes() == b"mine"
+    assert os.listdir(path.parent) == ["file"]
+    assert path.stat().st_nlink == 1
+
+
 def test_loaded_episodes_are_written_again(tmp_path):
-    """What was read is what is written, however many episodes the flags ask for; without metalearning, none of its."""
+    """Episodes that were read are written, however many episodes the flags ask for; without metalearning, none of its."""
     config, encoder = parse(GRID.split()), encoded(GRID)
     write(tmp_path / "d", config, encoder)
     flags = f"{GRID} --n_train 500 --load_data_from {tmp_path}/d"
@@ -241,7 +305,7 @@ def test_what_is_recorded_is_read(base):
 
 
 def test_the_tables_of_such_a_job_are_whole(base):
-    """How many updates an epoch has is then not known from the flags."""
+    """The flags do not say then how many updates an epoch has."""
     sweep = load(base[0] / "job")
     for table in ("pretrain_accuracy", "pretrain_loss", "finetune_accuracy", "finetune_loss"):
         assert len(sweep.table(table))
