@@ -61,7 +61,7 @@ def probe(config: Config, model: PreTrainedModel, tokenizer: PreTrainedTokenizer
 
 
 def _longest(answers: list[Answer]) -> list[Answer]:
-    """Three of them, the longest first."""
+    """Return three of them, the longest first."""
     return sorted(answers, key=lambda answer: -len(answer.ids))[:3]
 
 
@@ -97,7 +97,7 @@ def check_generation(
 
 @torch.no_grad()
 def _logits(model: PreTrainedModel, ids: tuple[int, ...]) -> torch.Tensor:
-    """Those of one plain pass, [L, V], in 32 bits."""
+    """Return the logits of one plain pass, [L, V], in 32 bits."""
     logits = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits
     if logits.shape[:2] != (1, len(ids)):
         raise ValueError(f"its logits for {len(ids)} tokens have the shape {tuple(logits.shape)}")

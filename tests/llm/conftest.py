@@ -71,7 +71,7 @@ class Loaded:
         return logits.log_softmax(-1)[torch.arange(len(ids) - 1), torch.tensor(ids[1:])]
 
     def greedy(self, ids: list[int], n_new: int) -> str:
-        """What follows, the likeliest token at a time, without a cache."""
+        """Return what follows, the likeliest token at a time, without a cache."""
         said = list(ids)
         with torch.no_grad():
             while len(said) < len(ids) + n_new and (len(said) == len(ids) or said[-1] != self.tokenizer.eos_token_id):

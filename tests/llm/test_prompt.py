@@ -1,4 +1,4 @@
-"""What is asked and scored, with tokenizers and chat templates as other programs make them."""
+"""Questions and their scores, with tokenizers and chat templates as other programs make them."""
 
 import numpy as np
 import pytest
