@@ -68,7 +68,7 @@ class Config:
     dry_run: bool = flag(EXECUTION, False, "check everything, print what would be done and what it costs, and stop")
     show: int = flag(EXECUTION, 0, "print this many metalearning episodes for people to read, and stop", low=0, high=1000000)
     use_cuda: bool = flag(EXECUTION, False, "use a GPU; without one say so and go on with the CPU")
-    threads: int | None = flag(EXECUTION, None, "CPU threads; unset: OMP_NUM_THREADS, else the cores that this process may use", low=1, high=1024)
+    threads: int | None = flag(EXECUTION, None, "CPU threads; unset: OMP_NUM_THREADS, else the cores that this process and its cgroup may use", low=1, high=1024)
     save_data_to: str | None = flag(EXECUTION, None, "write the episodes into this folder, one JSON line each", path=True)
     save_vocab: str | None = flag(EXECUTION, None, "write the vocabulary (JSON, token → id)", path=True)
     log_with: str | None = flag(EXECUTION, None, "also send losses and accuracies to a tracker, which must be installed", choices=("tensorboard", "wandb"))
