@@ -52,7 +52,7 @@ class Job:
 
     @property
     def _preset_values(self) -> dict[str, Any]:
-        """What the flags would be if none had been passed but preset, recipe, task, experiment and the epochs."""
+        """Return the flags' values if none had been passed but preset, recipe, task, experiment and the epochs."""
         names = (self.execution.get("preset"), self.task, self.flags["experiment"], self.execution.get("recipe"))
         return {f.name: f.default for f in dataclasses.fields(Config)} | presets.values(*names, self.flags["n_epochs"])
 
@@ -101,8 +101,8 @@ class Job:
 
     @property
     def conditions(self) -> list[tuple]:
-        """What sets its rows apart from those of other jobs of its experiment, beside the seeds: the model that is asked or what
-        was metalearned, and each condition that is tested."""
+        """Return what sets its rows apart from those of other jobs of its experiment, beside the seeds: the model that is asked
+        or what was metalearned, and each condition that is tested."""
         if self.experiment == "llm":
             asked = (self.flags["pt_rot_cond"], self.flags["pt_cond"])
             every = (words.ROTATIONS, words.CURRICULA)
@@ -117,12 +117,12 @@ class Job:
 
     @cached_property
     def progress(self) -> str:
-        """Where an unfinished job is."""
+        """Say where an unfinished job is."""
         try:
             found = json.loads((self.folder / "progress.json").read_text(encoding="utf-8"))
             where = f"{found['phase']}, step {found['step']} of {found['n_steps']}"
             return where + (f"; failed: {found['last_error']}" if found.get("last_error") else "")
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return "not begun"
 
     @cached_property

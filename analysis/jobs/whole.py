@@ -172,8 +172,7 @@ def _check_subsets(path: Path, rows: pd.DataFrame, subsets: Sequence[str]) -> No
 
 
 def _check_generated(job: Job, path: Path, rows: pd.DataFrame, accuracy: pd.DataFrame) -> None:
-    """Raise BadTable unless what was generated has a row for each question that was counted. A job that was handed on may lack the
-    table."""
+    """Raise BadTable unless each question that was counted has a row of what was generated. A job handed on may lack the table."""
     counted = accuracy[accuracy.scoring == "generate"]
     n_items = counted.groupby(["rotation", "context_curriculum", "episode"], observed=True).n_queries.sum().max()
     _check_product(path, rows, _asked(job) | {"item": range(int(n_items))})

@@ -71,7 +71,7 @@ def losses(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def forgetting(rows: pd.DataFrame) -> pd.DataFrame:
-    """What a block leaves of the block before: at each switch, the accuracy of the group that was trained, at the end of its
+    """Return what a block leaves of the block before: at each switch, the accuracy of the group that was trained, at the end of its
     block (`before`) and at the end of the next (`after`). Columns EPISODE, block (that ends), group, before, after."""
     blocked = rows[(rows.step_curriculum == "blocked") & (rows.step > 0) & (rows.subset != "novel")]
     last = blocked[blocked.step == blocked.groupby(["job", "block"]).step.transform("max")]
@@ -105,7 +105,7 @@ def composite(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def few_shot_by_steps(rows: pd.DataFrame) -> pd.DataFrame:
-    """The same as `few_shot`, with the step curriculum that is the context's (blocked for the contexts that are no step
+    """Return the rows of `few_shot` with the step curriculum that is the context's (blocked for the contexts that are no step
     curricula)."""
     first = few_shot(rows)
     context = first.context_curriculum.astype(str)

@@ -35,7 +35,7 @@ def summarise(folder: Path) -> list[dict[str, Any]]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The same as text: a block a scoring and subset, a line a rotation and what of the answer, a column a curriculum."""
+    """Return a summary as text: a block a scoring and subset, a line a rotation and what of the answer, a column a curriculum."""
     curricula = [name for name in CURRICULA if any(row["context_curriculum"] == name for row in rows)]
     parts = []
     for scoring, subset in dict.fromkeys((row["scoring"], row["subset"]) for row in rows):

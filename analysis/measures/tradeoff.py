@@ -38,7 +38,7 @@ class TradeOff:
 
     @property
     def units(self) -> str:
-        """What intervals are over: seeds, or episodes if there is but one seed."""
+        """Name what intervals are over: seeds, or episodes if there is but one seed."""
         return "seeds" if self.retention.seed.nunique() > 1 else "episodes"
 
     @property

@@ -53,6 +53,6 @@ PUBLISHED = " Diamonds: published means, at the size of the paper."
 
 
 def notes(n_seeds: int, with_published: bool) -> str:
-    """What the marks of a figure are."""
+    """Say what the marks of a figure are."""
     intervals = " Bars and bands: 95 % interval over seeds (bootstrap); dots: seeds." if n_seeds > 1 else ""
     return intervals + (PUBLISHED if with_published else "")

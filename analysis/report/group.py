@@ -45,12 +45,12 @@ class Group:
 
     @property
     def has_published(self) -> bool:
-        """Whether the task is one of those that numbers are published for."""
+        """True for a task that numbers are published for."""
         return not self.size.endswith(CHANGED) and not self.is_disturbed
 
     @property
     def is_disturbed(self) -> bool:
-        """Whether its jobs were finetuned under an ablation that no trade-off varies."""
+        """True if its jobs were finetuned under an ablation that no trade-off varies."""
         return any(job.disturbed for job in self.jobs())
 
     def published(self, model: str, measure: str) -> dict[tuple[str, str], float]:

@@ -50,7 +50,7 @@ def ours() -> Iterator[None]:
 
 
 def of_seeds(n: int) -> str:
-    """What a figure's dots, bars and bands are, for its title."""
+    """Say what a figure's dots, bars and bands are, for its title."""
     return f"{n} seeds (dots); {INTERVAL}" if n > 1 else "1 seed"
 
 

@@ -1,4 +1,4 @@
-# Expected values for tests/test_stats.py: from this folder, `Rscript expected.R` (r-base-core, r-cran-car).
+# Expected values for tests/analysis/test_stats.py: from this folder, `Rscript expected.R` (r-base-core, r-cran-car).
 # Writes expected.csv (all digits), expected.txt (what R prints) and precise.csv (the same tests, fitted further than
 # R's default tolerance, so that rounding inside R can be told from a mistake).
 suppressMessages(library(car))
