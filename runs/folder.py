@@ -19,7 +19,7 @@ class FolderTaken(Exception):
 
 
 def is_finished(folder: Path, flags: dict, overwrite: bool = False, defaults: dict | None = None) -> bool:
-    """Whether a job with these flags is finished in the folder. Changes nothing. A flag that the job there did not know has
+    """Return True if a job with these flags is finished in the folder. Changes nothing. A flag that the job there did not know has
     its value in `defaults`.
 
     Raises FolderTaken if the folder holds another job, or anything else, and is not to be moved aside (`overwrite`).
@@ -113,7 +113,7 @@ def recorded_config(folder: Path) -> dict:
         recorded = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except ValueError:
+    except (ValueError, RecursionError):
         recorded = None
     if not isinstance(recorded, dict) or not isinstance(recorded.get("flags"), dict):
         raise FolderTaken("holds a config.json that is not of a job; pass --overwrite to move it aside")
