@@ -12,28 +12,23 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
 import os
-import socket
 import stat
 import threading
 import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from runs import holding
 from runs.files import is_unsupported, warn_once
+from runs.holding import Holder
 from runs.terminal import say
 
 NAME = "lock.json"
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 180.0  # a holder whose count stood still for so long, while another job watched it, is dead
 PATIENCE_SECONDS = 1.0  # `look` locks for an instant; nobody who begins then should be refused
-
-_PLAIN = os.O_NOFOLLOW | os.O_NONBLOCK  # a link or a pipe in the lock's place is no lock, and nobody waits for it
-
-Holder = dict[str, Any]
 
 
 class Held(Exception):
@@ -61,7 +56,7 @@ class Lock:
 
     def __init__(self, folder: Path, should_stop: Callable[[], bool] = lambda: False):
         self._path = folder / NAME
-        self._me = _this_process()
+        self._me = holding.this_process()
         self._descriptor = _take(self._path, self._me, should_stop)
         self._released = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lock heartbeat", daemon=True)
@@ -71,7 +66,7 @@ class Lock:
         while not self._released.wait(BEAT_SECONDS):
             self._me["beats"] += 1
             with contextlib.suppress(OSError):  # the job itself will notice what is wrong with its folder
-                os.pwrite(self._descriptor, _count(self._me), 0)
+                os.pwrite(self._descriptor, holding.count(self._me), 0)
                 os.fsync(self._descriptor)
 
     def check(self) -> None:
@@ -80,7 +75,7 @@ class Lock:
             return
         if not os.path.lexists(self._path):
             raise LostLock(f"{self._path.parent} is gone, or its {NAME} is")
-        raise LostLock(f"{self._path.parent} was taken over by {describe(_holder(self._path))}")
+        raise LostLock(f"{self._path.parent} was taken over by {holding.describe(holding.of(self._path))}")
 
     def release(self, moved_to: Path | None = None) -> None:
         """Let go of the folder, which may have been renamed. A folder that another job took over is left alone."""
@@ -103,17 +98,17 @@ def look(folder: Path) -> tuple[str, Holder | None]:
     """
     path = folder / NAME
     try:
-        descriptor = os.open(path, os.O_RDONLY | _PLAIN)
+        descriptor = os.open(path, os.O_RDONLY | holding.PLAIN)
     except FileNotFoundError:
         return "free", None
     except OSError:
         return "unknown", None
     try:
         locks = _lock(descriptor, fcntl.LOCK_SH)
-        holder = _read(descriptor)
+        holder = holding.read(descriptor)
         return ("free" if locks and _is_gone(holder, descriptor) else "unknown"), holder
     except Held:
-        return "held", _read(descriptor)
+        return "held", holding.read(descriptor)
     except OSError:
         return "unknown", None
     finally:
@@ -135,19 +130,11 @@ def check_none_below(folder: Path) -> None:
             if state == "held":
                 raise Held(_refusal(path.parent, holder))
             if state == "unknown":
-                raise Held(f"{path.parent} may be held by {describe(holder)}; if that job is dead, remove {path}")
-
-
-def describe(holder: Holder | None) -> str:
-    """Return a holder in words."""
-    if not holder:
-        return "a job that has not said who it is"
-    job = f", SLURM job {holder['slurm_job']}" if holder.get("slurm_job") else ""
-    return f"process {holder.get('pid')} on {holder.get('host')}{job}"
+                raise Held(f"{path.parent} may be held by {holding.describe(holder)}; if that job is dead, remove {path}")
 
 
 def _refusal(folder: Path, holder: Holder | None) -> str:
-    return f"{folder} is held by another job: {describe(holder)}"
+    return f"{folder} is held by another job: {holding.describe(holder)}"
 
 
 def _take(path: Path, me: Holder, should_stop: Callable[[], bool]) -> int:
@@ -158,27 +145,27 @@ def _take(path: Path, me: Holder, should_stop: Callable[[], bool]) -> int:
             locks = _lock(descriptor, fcntl.LOCK_EX, PATIENCE_SECONDS)
             if not locks:
                 warn_once("locks", f"the file system of {path.parent} has no locks: jobs watch each other's {NAME} instead")
-            holder = _read(descriptor)
+            holder = holding.read(descriptor)
             if not is_new and not (locks and _is_gone(holder, descriptor)):
                 _watch(path, holder, should_stop)
                 if not locks:  # the file may still be another's: a new one takes its place
                     new = _replace(path)
                     os.close(descriptor)
                     descriptor = new
-            _write(descriptor, {**me, "locks": locks, "device": os.fstat(descriptor).st_dev})
+            holding.write(descriptor, {**me, "locks": locks, "device": os.fstat(descriptor).st_dev})
             if _is_mine(path, descriptor, me):  # else the file was moved away, or removed, meanwhile
                 return descriptor
         except _Ended:
             pass
         except Held:
             os.close(descriptor)
-            raise Held(_refusal(path.parent, _holder(path))) from None
+            raise Held(_refusal(path.parent, holding.of(path))) from None
         except BaseException:
             with contextlib.suppress(OSError):
                 if (
                     is_new
                     and os.path.samestat(os.stat(path), os.fstat(descriptor))
-                    and _token(_read(descriptor)) in (None, me["token"])
+                    and holding.token(holding.read(descriptor)) in (None, me["token"])
                 ):
                     path.unlink()  # nothing, or less than a word, could be written
             os.close(descriptor)
@@ -192,7 +179,7 @@ def _open(path: Path) -> tuple[int, bool]:
         with contextlib.suppress(FileExistsError):
             return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), True
         with contextlib.suppress(FileNotFoundError):
-            descriptor = os.open(path, os.O_RDWR | _PLAIN)
+            descriptor = os.open(path, os.O_RDWR | holding.PLAIN)
             if stat.S_ISREG(os.fstat(descriptor).st_mode):
                 return descriptor, False
             os.close(descriptor)
@@ -229,7 +216,7 @@ def _is_gone(holder: Holder | None, descriptor: int) -> bool:
     it was an earlier start of this SLURM job."""
     if holder is None:
         return True
-    me = _this_process()
+    me = holding.this_process()
     same_job = me["slurm_job"] is not None and holder.get("slurm_job") == me["slurm_job"]
     if same_job and holder.get("slurm_restart") != me["slurm_restart"]:
         return True
@@ -241,15 +228,17 @@ def _is_mine(path: Path, descriptor: int, me: Holder) -> bool:
     """Return True if the lock file at this path is the open one, and says that this process holds it."""
     try:
         if os.path.samestat(os.stat(path), os.fstat(descriptor)):
-            return _token(_read(descriptor)) == me["token"]
+            return holding.token(holding.read(descriptor)) == me["token"]
     except (FileNotFoundError, NotADirectoryError):
         return False
-    return _token(_holder(path)) == me["token"]  # some file systems number a file anew each time it is looked at
+    return holding.token(holding.of(path)) == me["token"]  # some file systems number a file anew each time it is looked at
 
 
 def _watch(path: Path, holder: Holder | None, should_stop: Callable[[], bool]) -> None:
     """Wait until the holder's count stood still for STALE_SECONDS. Raises Held at its first sign of life, _Ended if it ends."""
-    say(f"main.py: {path.parent} may be held by {describe(holder)}: waiting for a sign of life, {STALE_SECONDS:g} seconds at most")
+    say(
+        f"main.py: {path.parent} may be held by {holding.describe(holder)}: waiting for a sign of life, {STALE_SECONDS:g} seconds at most"
+    )
     first, limit = _fingerprint(path), time.monotonic() + STALE_SECONDS
     while time.monotonic() < limit:
         if should_stop():
@@ -266,64 +255,3 @@ def _fingerprint(path: Path) -> tuple[bytes, int]:
             return file.read(), os.fstat(file.fileno()).st_mtime_ns
     except FileNotFoundError:
         raise _Ended from None
-
-
-def _this_process() -> Holder:
-    return {
-        "beats": 0,
-        "token": uuid.uuid4().hex,
-        "host": socket.gethostname(),
-        "boot": _boot(),
-        "pid": os.getpid(),
-        "slurm_job": os.environ.get("SLURM_JOB_ID"),
-        "slurm_restart": os.environ.get("SLURM_RESTART_COUNT", "0"),
-    }
-
-
-def _boot() -> str:
-    """Return what names this machine since it was started, in every container alike."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return socket.gethostname()
-
-
-def _count(holder: Holder) -> bytes:
-    """Return the first bytes of the file. They have one length, so that they can be written over."""
-    return b'{"beats": %12d,' % holder["beats"]
-
-
-def _write(descriptor: int, holder: Holder) -> None:
-    """Write what a holder says of itself. Raises OSError if not all of it can be written."""
-    rest = json.dumps({name: value for name, value in holder.items() if name != "beats"})
-    content = _count(holder) + b" " + rest[1:].encode() + b"\n"
-    os.ftruncate(descriptor, 0)
-    written = 0
-    while written < len(content):  # a disk that becomes full takes a part, and fails at the next
-        written += os.pwrite(descriptor, content[written:], written)
-    with contextlib.suppress(OSError):
-        os.fsync(descriptor)
-
-
-def _holder(path: Path) -> Holder | None:
-    """Return what the lock at a path says; None if there is none, or none that can be read."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY | _PLAIN)
-        try:
-            return _read(descriptor)
-        finally:
-            os.close(descriptor)
-    return None
-
-
-def _read(descriptor: int) -> Holder | None:
-    """Return what an open lock file says; None if that is no holder."""
-    try:
-        holder = json.loads(os.pread(descriptor, 1 << 16, 0))
-    except (ValueError, RecursionError):
-        return None
-    return holder if isinstance(holder, dict) else None
-
-
-def _token(holder: Holder | None) -> str | None:
-    return holder.get("token") if holder else None

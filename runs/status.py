@@ -21,7 +21,7 @@ from pathlib import Path
 
 from flags.command_line import parse
 from flags.config import BadInput, Config
-from runs import lock
+from runs import holding, lock
 from runs.folder import FolderTaken, is_finished
 from runs.sweep import ROOT, NoList, expected, names
 from runs.terminal import command, say, tell
@@ -95,7 +95,7 @@ def _state_in(folder: Path, shown: str, config: Config) -> tuple[str, str]:
         left, heartbeat = progress.get("seconds_left"), progress.get("heartbeat")
         where += f", {timedelta(seconds=left)} left" if left else ""
         where += f", last heartbeat {timedelta(seconds=max(0, round(time.time() - heartbeat)))} ago" if heartbeat else ""
-        return ("running", where) if held == "held" else ("unknown", f"{where}; {lock.describe(holder)} may run it")
+        return ("running", where) if held == "held" else ("unknown", f"{where}; {holding.describe(holder)} may run it")
     if progress.get("last_error"):
         return "failed", f"{where}: {progress['last_error']}"
     return ("stopped", where) if progress else ("missing", shown)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from runs import lock
+from runs import holding, lock
 from runs.folder import FolderTaken, claim, is_finished
 from runs.lock import Held, Lock, LostLock, StoppedWaiting
 from tests.conftest import ROOT, TINY, run_main
@@ -77,7 +77,7 @@ def quick(monkeypatch):
 def change(folder, **values):
     """Make the lock say something else of its holder; its count stays where it is."""
     path = folder / lock.NAME
-    lock._write(os.open(path, os.O_RDWR), {**json.loads(path.read_text()), **values})
+    holding.write(os.open(path, os.O_RDWR), {**json.loads(path.read_text()), **values})
 
 
 def left_by_another_machine(folder, **values):
@@ -192,7 +192,7 @@ def test_a_lock_through_another_mount_is_watched(tmp_path, quick, capsys):
     """Two containers with a mount each of one remote folder: neither sees the other's lock, and their kernel is the same."""
     Lock(tmp_path)._released.set()
     left_by_another_machine(tmp_path)
-    change(tmp_path, boot=lock._boot(), device=1)
+    change(tmp_path, boot=holding.boot(), device=1)
     assert lock.look(tmp_path)[0] == "unknown"
 
 
