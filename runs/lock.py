@@ -236,9 +236,8 @@ def _is_mine(path: Path, descriptor: int, me: Holder) -> bool:
 
 def _watch(path: Path, holder: Holder | None, should_stop: Callable[[], bool]) -> None:
     """Wait until the holder's count stood still for STALE_SECONDS. Raises Held at its first sign of life, _Ended if it ends."""
-    say(
-        f"main.py: {path.parent} may be held by {holding.describe(holder)}: waiting for a sign of life, {STALE_SECONDS:g} seconds at most"
-    )
+    who = holding.describe(holder)
+    say(f"main.py: {path.parent} may be held by {who}: waiting for a sign of life, {STALE_SECONDS:g} seconds at most")
     first, limit = _fingerprint(path), time.monotonic() + STALE_SECONDS
     while time.monotonic() < limit:
         if should_stop():
