@@ -18,9 +18,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import bootstrap
 
-from analysis.statistics.binomial import ordered_levels
 from analysis.statistics.checks import check_columns, check_reference
 from engine.streams import stream
 
@@ -63,6 +61,8 @@ def effect_size(
     check_reference(reference, factors)
     accuracy = _by_seed(table, [*factors, seed], successes, trials)
     cells = {key: values.droplevel(factors) for key, values in accuracy.groupby(factors, sort=False)}
+    from analysis.statistics.binomial import ordered_levels  # takes seconds to load, and a job's picture needs only `band`
+
     base, *others = ordered_levels(table[effect], reference.get(effect))
     surroundings = [()] if within is None else [(level,) for level in ordered_levels(table[within], reference.get(within))]
     rows = []
@@ -101,6 +101,8 @@ def _combine(cells: list[pd.Series], weights: list[float], key: tuple) -> tuple[
     value, n_seeds = float(statistic(*samples)), min(map(len, samples))
     if n_seeds < 2:
         return value, np.nan, np.nan, n_seeds, paired
+    from scipy.stats import bootstrap  # likewise
+
     rng = stream("statistics", "bootstrap", *map(str, key))
     interval = bootstrap(
         samples, statistic, n_resamples=N_RESAMPLES, confidence_level=CONFIDENCE, method="percentile", vectorized=True, rng=rng

@@ -1,11 +1,14 @@
 """A job's headline numbers, on tables of a few lines."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
 from analysis.jobs.tables import COLUMNS
 from analysis.measures.summary import summarise
+from tests.conftest import ROOT
 
 VALIDATION = """0,0,0,novel,2,10,1
 0,0,0,study_A,0,5,1
@@ -56,3 +59,10 @@ def test_after_training_is_the_last_step_without_ablation_and_each_group_counts_
     (last,) = found["after_training"]
     assert {name: value for name, value in last.items() if value == value} == {**key, "step_curriculum": "blocked", **groups}
     assert found["chance"] == 0.04
+
+
+def test_a_jobs_picture_needs_no_statistics_library():
+    """They take seconds to load, at the end of every job."""
+    code = "import sys, analysis.conclude, analysis.report.plots.summary; print({'scipy', 'statsmodels'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
