@@ -20,8 +20,8 @@ from runs.folder import FolderTaken, recorded_config
 from runs.interrupt import StopFlag
 from runs.lock import Held
 from runs.machine import device_of
-from runs.session import BAD_INPUT, DONE, FAILED, HELD, STOPPED, bad_folder, check_folder, in_folder
-from runs.terminal import command, say, tell
+from runs.session import BAD_INPUT, DONE, FAILED, HELD, bad_folder, check_folder, in_folder
+from runs.terminal import STOPPED, command, say, tell
 
 if TYPE_CHECKING:
     import torch

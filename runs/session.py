@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from runs.records import Job
 
-DONE, FAILED, BAD_INPUT, HELD, REQUEUE, STOPPED = 0, 1, 2, 3, 75, 130
+DONE, FAILED, BAD_INPUT, HELD, REQUEUE = 0, 1, 2, 3, 75
 
 
 def check_folder(config: Config) -> bool:
