@@ -11,6 +11,7 @@ import numpy as np
 import prompts
 from engine.streams import stream
 from flags.config import BadInput
+from tasks import make_task
 from tasks.task import CURRICULA, ROTATIONS, Items, Task, check_queries
 
 if TYPE_CHECKING:
@@ -98,6 +99,10 @@ class Encoder:
         """The first n episodes of a condition of a split (see `Task.draw`), encoded."""
         return self.encode(self.task.draw(seed, split, rotation, curriculum, n))
 
+    def of(self, config: Config) -> Encoder:
+        """The same for flags that change the episodes alone, such as those of a stage: with these token ids."""
+        return self if config == self._config else Encoder(config, make_task(config), self.vocabulary)
+
     def n_episodes(self, split: str) -> int:
         """Episodes of a split, and of a condition of the tests."""
         return {"metalearning": self._config.n_train, "validation": self._config.n_val, "test": self._config.n_test}[split]
@@ -123,6 +128,11 @@ class Encoder:
         example = self.episodes(seed, "test", ROTATIONS[0], self.task.curricula[0], 1)
         return example.context.shape[1] + example.queries.shape[2]
 
+    def item_length(self, seed: int) -> int:
+        """Tokens of an item with its answer: the same for every item."""
+        example = self.episodes(seed, "validation", ROTATIONS[0], self.task.curricula[0], 1)
+        return example.queries.shape[2] - len(self._test_preface)
+
     def examples(self, episodes: Episodes) -> np.ndarray:
         """Which study item each position of the contexts belongs to, [C]: the preface to the first, -1 for separators.
 
@@ -146,21 +156,18 @@ class Encoder:
 
 
 def metalearning_groups(
-    seed: int, epoch: int, n_episodes: int, n_queries: int, per_episode: int, left_out: np.ndarray | None = None
+    seed: int, epoch: int, n_episodes: int, n_queries: int, per_episode: int, *stage: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The order of an epoch: the episode [G] and the queries [G, K] of each group.
 
     An episode's queries are shuffled and dealt into groups of K = `per_episode`; the groups of all episodes are
-    shuffled. Every query of every episode occurs once; if some episodes are `left_out` [E], the others come again, in
-    the same order, until the epoch has its length (if all are, none is left out). A function of its arguments.
+    shuffled. Every query of every episode occurs once. A function of its arguments; `stage` is a further one.
     """
-    rng = stream(seed, "metalearning batches", epoch)
+    rng = stream(seed, "metalearning batches", epoch, *stage)
     queries = np.tile(np.arange(n_queries, dtype=np.int16), (n_episodes, 1))
     dealt = rng.permuted(queries, axis=1).reshape(-1, per_episode)
     episode = np.repeat(np.arange(n_episodes, dtype=np.int32), n_queries // per_episode)
     order = rng.permutation(len(episode))
-    if left_out is not None and not left_out.all():
-        order = np.resize(order[~left_out[episode[order]]], len(order))
     return episode[order], dealt[order]
 
 

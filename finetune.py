@@ -200,7 +200,7 @@ def finetune(
     recorder.start("finetuning", len(ensembles) * config.n_finetuning_steps, done)
     for index, members in list(enumerate(ensembles))[first:]:
         weights = [weights_of(m.seed, m.init) for m in members]
-        ensemble = Ensemble(model, weights, config.finetune_lr, encoder.causal, device, beta2=config.adam_beta2)
+        ensemble = Ensemble(model, weights, config.finetune_lr, encoder.causal, device, beta2=config.finetune_beta2)
         run = Finetuning(config, encoder, members, ensemble, index)
         if index == first and state["step"]:
             run.restore(recorder.tensors, state)

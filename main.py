@@ -220,13 +220,10 @@ def perform(
 
     folder = Path(config.out_dir)
 
-    def first_weights(seed: int, start: int) -> Weights:
-        return loaded[seed] if loaded else models.draw_weights(model, seed, config.init_scale, config.weight_init, start)
-
     def work(job: Job) -> None:
         def weights_of(seed: int, init: str) -> Weights:
             if init == "random":
-                return models.draw_weights(model, seed, config.init_scale, config.weight_init)
+                return models.draw_weights(model, seed, config.iwl_init_scale)
             path = job.checkpoints / f"best_seed{seed}.safetensors"
             try:
                 return models.load_weights(path, model)
@@ -236,7 +233,7 @@ def perform(
         architecture, flags = models.architecture_of(config, encoder), config.defining_values()
         job.write_json("checkpoints/model.json", {"architecture": architecture, **to_record(encoder), "flags": flags})
         if job.state.get("phase") != "finetuning":
-            metalearn(config, encoder, model, first_weights, job, device)
+            metalearn(config, encoder, loaded, job, device)
         models.write_published(config, folder)
         finetune(config, encoder, model, weights_of, job, device)
         conclude(job)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from engine import starts
 from engine.attention import ATTENTION, Weights
 from engine.streams import stream
 from flags.base import NoBase, find_base
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from data import Encoder
     from flags.config import Config
 
+GROWN_SCALE = 0.02  # of the weights of layers that come on top
+WRITING = ("o_proj.weight", "down_proj.weight")  # what a layer adds to the residual stream comes out of these
 PUBLISHED_PREFIX = "model."  # the published code wraps the Llama in a module of its own
 
 
@@ -62,14 +65,9 @@ def architecture(config: Config, vocab_size: int, pad: int | None = 0) -> dict:
     }
 
 
-def draw_weights(model: LlamaForCausalLM, seed: int, scale: float, weight_init: str = "normal", start: int = 0) -> Weights:
-    """Initial weights of a seed, a function of the arguments; others for each time it starts, from 0.
-
-    normal: N(0, scale²) for every matrix, ones for the norms. matching: the same, then keys are made as queries are, each
-    head's output is the transpose of its values, and a token is read out as it is embedded. So at first a position attends
-    to those that hold what it holds, and passes on what it finds there: what in-context learning is made of. After
-    Trockman & Kolter (2023), "Mimetic initialization of self-attention layers".
-    """
+def draw_weights(model: LlamaForCausalLM, seed: int, scale: float, start: int = 0) -> Weights:
+    """Independent initial weights of a seed: N(0, scale²) for every matrix, ones for the norms. A function of the arguments;
+    others for each time that a seed starts, from 0."""
     weights, times = {}, (start,) if start else ()
     for name, parameter in model.named_parameters():
         if parameter.dim() == 1:
@@ -77,13 +75,34 @@ def draw_weights(model: LlamaForCausalLM, seed: int, scale: float, weight_init: 
         else:
             draws = stream(seed, "weights", name, *times).standard_normal(tuple(parameter.shape), dtype=np.float32)
             weights[name] = torch.from_numpy(draws * np.float32(scale)).to(parameter.dtype)
-    if weight_init == "matching":
-        for layer in range(model.config.num_hidden_layers):
-            q, k, v, o = (f"model.layers.{layer}.self_attn.{part}_proj.weight" for part in "qkvo")
-            weights[k] = weights[q].clone()
-            weights[o] = weights[v].T.contiguous()
-        weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone()
     return weights
+
+
+def initial_weights(model: LlamaForCausalLM, config: Config, encoder: Encoder, seed: int, start: int = 0) -> Weights:
+    """The weights that a seed's metalearning starts from (--weight_init, --init_scale, --readout_steps)."""
+    weights = draw_weights(model, seed, config.init_scale, start)
+    if config.weight_init == "matching":
+        starts.match(weights, model.config)
+    if config.weight_init == "looking_back":
+        component = stream(seed, "shared component", *((start,) if start else ())).standard_normal(model.config.hidden_size)
+        starts.look_back(weights, model.config, config.init_scale, component, range(2, encoder.item_length(seed)))
+    if config.readout_steps:
+        weights["lm_head.weight"].zero_()
+    return weights
+
+
+def grown(weights: Weights, model: LlamaForCausalLM, seed: int, start: int = 0) -> Weights:
+    """The weights of a model with fewer layers as weights of `model`, which answers alike.
+
+    The layers that come on top write nothing into the residual stream until they are trained.
+
+    After Gong et al. (2019), "Efficient training of BERT by progressively stacking", and Chen et al. (2016), "Net2Net".
+    """
+    fresh = draw_weights(model, seed, GROWN_SCALE, start)
+    for name in fresh.keys() - weights.keys():
+        if name.endswith(WRITING):
+            fresh[name].zero_()
+    return {name: weights.get(name, tensor).clone() for name, tensor in fresh.items()}
 
 
 class ForeignWeights(Exception):

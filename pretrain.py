@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,66 +9,84 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+import models
 from ablate import attention_dropout
 from data import Encoder, groups_per_batch, metalearning_groups, n_batches
 from engine.attention import Weights
 from engine.ensemble import Batch, Ensemble, check_finite
+from flags.stages import Stage, stages_of
 from tasks.task import CRITERION
-from test import count_correct
+from test import count_correct_with_loss
 
 if TYPE_CHECKING:
-    from transformers import LlamaForCausalLM
-
     from flags.config import Config
     from runs.records import Job
+
+READOUT = frozenset({"lm_head.weight"})
 
 
 @dataclass
 class SeedProgress:
-    """What the loop remembers of a seed, beside its weights."""
+    """What the loop remembers of a seed in a stage, beside its weights."""
 
     seed: int
     kept: int = -1  # novel validation queries answered rightly by the kept model
-    best: int = -1  # the most since the last start
+    kept_loss: float = float("inf")  # its mean loss on these
+    best: int = -1  # the most right answers since the last start
+    best_loss: float = float("inf")  # the lowest loss since then
     stale: int = 0  # validations in a row, since then, without a new best
+    passed: bool = False  # the stage's bar, since then
     loss_sum: list[float] = field(default_factory=list)  # by subset, since the last row
     loss_count: list[int] = field(default_factory=list)
 
+    def take(self, right: int, loss: float, by: str) -> bool:
+        """Note what a validation found; returns whether the model is the best so far, of all starts of the stage."""
+        is_best = loss < self.kept_loss if by == "loss" else right > self.kept
+        is_new = loss < self.best_loss if by == "loss" else right > self.best
+        self.stale = 0 if is_new else self.stale + 1
+        self.best, self.best_loss = max(self.best, right), min(self.best_loss, loss)
+        if is_best:
+            self.kept, self.kept_loss = right, loss
+        return is_best
+
 
 class Metalearning:
-    """Metalearns a chunk of seeds as one ensemble; `kept` holds the best-validated weights of each."""
+    """Metalearns a chunk of seeds as one ensemble, for a stage; `kept` holds the best-validated weights of each.
 
-    def __init__(
-        self,
-        config: Config,
-        encoder: Encoder,
-        model: LlamaForCausalLM,
-        first_weights: Callable[[int, int], Weights],
-        seeds: list[int],
-        device: torch.device,
-    ):
-        self.config, self._first_weights = config, first_weights
+    entered: the weights that each seed comes with, which may have fewer layers; none if they are to be drawn.
+    """
+
+    def __init__(self, stage: Stage, encoder: Encoder, entered: dict[int, Weights], seeds: list[int], device: torch.device):
+        self.stage, self.config, self.entered = stage, stage.config, entered
+        config = self.config
+        self._encoder = encoder = encoder.of(config)
+        self.model = models.build(**models.architecture_of(config, encoder))
         condition = (config.pt_rot_cond, config.pt_cond)
         n_train, n_val = (encoder.n_episodes(split) for split in ("metalearning", "validation"))
         self.validation = {seed: encoder.episodes(seed, "validation", *condition, n_val) for seed in seeds}
         self.episodes = {seed: encoder.episodes(seed, "metalearning", *condition, n_train) for seed in seeds if config.n_epochs}
-        self._flipped = {}  # which episodes are, of each seed, if they are left out at first
-        if config.unflipped_epochs:
-            self._flipped = {seed: encoder.task.flipped(seed, "metalearning", *condition, n_train) for seed in seeds}
         self.subsets = self.validation[seeds[0]].subsets
         self.n_novel = n_val * int((self.validation[seeds[0]].subset[0] == self.subsets.index("novel")).sum())  # queries
         self.sizes = (n_train, self.validation[seeds[0]].queries.shape[1], config.queries_per_episode)
         self.per_epoch = max(1, n_batches(config, *self.sizes[:2]))
-        self.n_steps = config.n_epochs * self.per_epoch  # of one start
+        self.n_steps = stage.n_steps(self.per_epoch)  # of one start
         adam = {"beta2": config.adam_beta2, "weight_decay": config.weight_decay}
-        self._ensemble_of = partial(Ensemble, model, learning_rate=config.pretrain_lr, causal=encoder.causal, device=device, **adam)
-        self.kept = {seed: first_weights(seed, 0) for seed in seeds}
-        self.ensemble = self._ensemble_of(list(self.kept.values()))
+        self._ensemble_of = partial(
+            Ensemble, self.model, learning_rate=config.pretrain_lr, causal=encoder.causal, device=device, **adam
+        )
         self.step = self.start = 0
+        self.kept = {seed: self._first_weights(seed) for seed in seeds}
         self.active = [SeedProgress(seed) for seed in seeds]
         self.stopped: list[SeedProgress] = []  # early, since the last start
         self.notes: list[str] = []  # for people, told when the next start begins
         self.news: dict[str, float] = {}  # mean loss and accuracy if they were measured at this step, for people to watch
+        self._begin(list(self.kept.values()))
+
+    def _begin(self, weights: list[Weights]) -> None:
+        """A start of the active seeds, from these weights."""
+        self.ensemble = self._ensemble_of(weights)
+        if self.config.readout_steps and self.n_steps:
+            self.ensemble.train_only(READOUT)
         self._clear_losses(self.active)
         self._order: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._epoch = -1
@@ -80,39 +97,67 @@ class Metalearning:
             recorder.say(note)
         self.notes = []
         end = (self.start + 1) * self.n_steps
-        phase = f"metalearning, start {self.start + 1}" if self.start else "metalearning"
-        recorder.start(phase, self.n_steps, self.step - self.start * self.n_steps)
+        recorder.start(self._phase, self.n_steps, self.step - self.start * self.n_steps)
         if self.step == 0:
             self._validate(recorder)
             self._tick(recorder, 0)
         while self.step < end and self.active:
             self._update()
-            at_epoch_end = self.step % self.per_epoch == 0
-            if self.step % self.config.print_every == 0 or at_epoch_end:
+            is_due = self.step % self.per_epoch == 0 or self.step == end
+            if self.step % self.config.print_every == 0 or is_due:
                 self._write_losses(recorder, self.active)
-            if self.step % self.config.test_every == 0 or at_epoch_end:
+            if self.step % self.config.test_every == 0 or is_due:
                 self._validate(recorder)
             self._tick(recorder, 1)
             if recorder.save_due():
                 recorder.save(*self.state(chunk))
 
+    @property
+    def _phase(self) -> str:
+        words = ["metalearning"]
+        if len(self.config.stages):
+            words.append(f"stage {self.stage.number} of {len(self.config.stages) + 1}")
+        if self.start:
+            words.append(f"start {self.start + 1}")
+        return ", ".join(words)
+
     def start_again(self) -> bool:
-        """Whether any seed does: those whose kept model answers no more than CRITERION of the novel validation queries, if
-        there is a restart left. They have other initial weights and a new Adam; what they had kept stays until there is a
-        better one. Steps and epochs count on."""
-        behind = sorted((s for s in self.active + self.stopped if s.kept <= CRITERION * self.n_novel), key=lambda s: s.seed)
-        if not behind or self.n_steps == 0 or self.start == self.config.restarts:
+        """Whether any seed does, if there is a restart left.
+
+        In the last stage those do whose kept model answers no more than CRITERION of the novel validation queries; before it those
+        that missed the bar. They have other draws (initial weights, or at least batches) and a new Adam. What they had kept stays
+        until there is a better one. Steps and epochs count on."""
+        seeds = sorted(self.active + self.stopped, key=lambda s: s.seed)
+        if self.stage.is_last:
+            behind = [s for s in seeds if s.kept <= CRITERION * self.n_novel]
+        else:
+            behind = [s for s in seeds if self.stage.bar is not None and not s.passed]
+        if not behind or self.n_steps == 0:
+            return False
+        again = self.start < self.config.restarts
+        for s in behind if again or not self.stage.is_last else ():
+            line = f"seed {s.seed} answers {s.kept / self.n_novel:.3f} of the novel items of validation"
+            where = (
+                f"not more than {CRITERION}"
+                if self.stage.is_last
+                else f"less than the {self.stage.bar} of stage {self.stage.number}"
+            )
+            what = "it starts again" if again else "it goes on with the next stage"
+            times = f"restart {self.start + 1 if again else self.start} of at most {self.config.restarts}"
+            self.notes.append(f"{line}, {where}: {what} ({times})")
+        if not again:
             return False
         self.start += 1
         self.step = self.start * self.n_steps
-        for s in behind:
-            line = f"seed {s.seed} answers {s.kept / self.n_novel:.3f} of the novel items of validation"
-            times = f"restart {self.start} of at most {self.config.restarts}"
-            self.notes.append(f"{line}, not more than {CRITERION}: other initial weights ({times})")
-        self.active, self.stopped = [SeedProgress(s.seed, s.kept) for s in behind], []
-        self.ensemble = self._ensemble_of([self._first_weights(s.seed, self.start) for s in behind])
-        self._clear_losses(self.active)
+        self.active, self.stopped = [SeedProgress(s.seed, s.kept, s.kept_loss) for s in behind], []
+        self._begin([self._first_weights(s.seed) for s in behind])
         return True
+
+    def _first_weights(self, seed: int) -> Weights:
+        """What a seed begins this start with."""
+        if self.entered:
+            return models.grown(self.entered[seed], self.model, seed, self.start)
+        return models.initial_weights(self.model, self.config, self._encoder, seed, self.start)
 
     def _tick(self, recorder: Job, steps: int) -> None:
         recorder.tick(self.news, steps)
@@ -121,10 +166,13 @@ class Metalearning:
     def _update(self) -> None:
         epoch, batch = divmod(self.step, self.per_epoch)
         if epoch != self._epoch:
-            first = epoch - self.start * self.config.n_epochs < self.config.unflipped_epochs
-            left_out = self._flipped if first else {}
-            self._order = {s.seed: metalearning_groups(s.seed, epoch, *self.sizes, left_out.get(s.seed)) for s in self.active}
+            # The batches of the last stage are those of a job without stages.
+            of_stage = () if self.stage.is_last else (self.stage.number,)
+            self._order = {s.seed: metalearning_groups(s.seed, epoch, *self.sizes, *of_stage) for s in self.active}
             self._epoch = epoch
+        in_start = self.step - self.start * self.n_steps
+        if in_start == self.config.readout_steps > 0:
+            self.ensemble.train_only(None)
         size = groups_per_batch(self.config)
         parts = []  # per member: context [B, C], queries [B, K, L], answers [B, K, T], subset [B, K]
         for s in self.active:
@@ -134,7 +182,8 @@ class Metalearning:
         context, queries, answers, subset = map(np.stack, zip(*parts, strict=True))
         changed = {}
         if self.config.attention_dropout:
-            keys = [(s.seed, "attention dropout", "metalearning", self.step) for s in self.active]
+            purpose = ("attention dropout", "metalearning") if self.stage.is_last else ("attention dropout", self.stage.number)
+            keys = [(s.seed, *purpose, self.step) for s in self.active]
             p, model = self.config.attention_dropout, self.ensemble.model.config
             changed["factors"] = attention_dropout(p, keys, model, context, queries)
         batch = Batch.of_arrays(context, queries, answers, self.ensemble.device, **changed)
@@ -147,10 +196,14 @@ class Metalearning:
 
     def rate(self) -> float:
         """The part of --pretrain_lr that the next update has."""
-        warmup, step = max(1, self.config.warmup_steps), self.step - self.start * self.n_steps
+        alone = self.config.readout_steps
+        step, n_steps = self.step - self.start * self.n_steps - alone, self.n_steps - alone
+        if step < 0:
+            return self.config.readout_lr / self.config.pretrain_lr
+        warmup = max(1, self.config.warmup_steps)
         if step < warmup or self.config.lr_schedule == "constant":
             return min(1.0, (step + 1) / warmup)
-        return (self.n_steps - step) / (self.n_steps - warmup + 1)
+        return (n_steps - step) / (n_steps - warmup + 1)
 
     @property
     def epoch(self) -> int:
@@ -166,7 +219,7 @@ class Metalearning:
         recorder.write(
             "pretrain_loss",
             (
-                (s.seed, self.step, self.epoch, subset, f"{s.loss_sum[i] / s.loss_count[i]:.6g}")
+                (s.seed, self.stage.number, self.step, self.epoch, subset, f"{s.loss_sum[i] / s.loss_count[i]:.6g}")
                 for s in of
                 for i, subset in enumerate(self.subsets)
                 if s.loss_count[i]
@@ -178,21 +231,24 @@ class Metalearning:
         self._clear_losses(of)
 
     def _validate(self, recorder: Job) -> None:
-        """Test the active seeds, keep the weights of those with a new best, let go of those out of patience."""
-        n_correct, n_queries = count_correct(self.ensemble, [self.validation[s.seed] for s in self.active])
-        n_correct, n_queries = n_correct.sum(1), n_queries.sum(1)  # [N, S]
+        """Test the active seeds, keep the weights of those with a new best, let go of those that need no more updates."""
+        n_correct, n_queries, loss = count_correct_with_loss(self.ensemble, [self.validation[s.seed] for s in self.active])
+        n_correct, n_queries, loss = n_correct.sum(1), n_queries.sum(1), loss.sum(1)  # [N, S]
+        loss = loss / n_queries
         novel = self.subsets.index("novel")
         for member, s in enumerate(self.active):
             right = int(n_correct[member, novel])
-            is_best = right > s.kept
-            s.stale = 0 if right > s.best else s.stale + 1
-            s.kept, s.best = max(s.kept, right), max(s.best, right)
+            is_best = s.take(right, float(f"{loss[member, novel]:.6g}"), self.config.keep_by)
             if is_best:
                 self.kept[s.seed] = self.ensemble.weights(member)
+            s.passed = self.stage.bar is not None and right >= self.stage.bar * self.n_novel
             recorder.write(
                 "pretrain_accuracy",
                 (
-                    (s.seed, self.step, self.epoch, subset, n_correct[member, i], n_queries[member, i], int(is_best))
+                    (
+                        *(s.seed, self.stage.number, self.step, self.epoch, subset),
+                        *(n_correct[member, i], n_queries[member, i], f"{loss[member, i]:.6g}", int(is_best)),
+                    )
                     for i, subset in enumerate(self.subsets)
                 ),
             )
@@ -200,10 +256,9 @@ class Metalearning:
         self.news["novel"] = float((n_correct / n_queries)[:, novel].mean())
 
     def _stop_early(self, recorder: Job) -> None:
-        """Stop seeds that ran out of patience, and those that answer all queries rightly: no later model can be kept."""
-        if not self.config.stop_early:
-            return
-        stops = [s.stale >= self.config.patience or s.best == self.n_novel for s in self.active]
+        """Stop seeds that reached the stage's bar; with --stop_early also those out of patience, and those that answer all queries
+        rightly where no later model can be kept."""
+        stops = [s.passed or (self.config.stop_early and self._is_through(s)) for s in self.active]
         going_on = [member for member, stop in enumerate(stops) if not stop]
         stopped = [s for s, stop in zip(self.active, stops, strict=True) if stop]
         self._write_losses(recorder, stopped)
@@ -212,13 +267,16 @@ class Metalearning:
         self.active = [self.active[member] for member in going_on]
         self.stopped += stopped
 
+    def _is_through(self, s: SeedProgress) -> bool:
+        return s.stale >= self.config.patience or (self.config.keep_by == "accuracy" and s.best == self.n_novel)
+
     def state(self, chunk: int) -> tuple[Weights, dict]:
         """Everything `restore` needs."""
         tensors = {f"ensemble/{name}": tensor for name, tensor in self.ensemble.state().items()}
-        for seed, weights in self.kept.items():
-            tensors.update({f"kept/{seed}/{name}": tensor for name, tensor in weights.items()})
+        tensors |= _flat("kept", self.kept) | (_flat("entered", self.entered) if self.stage.number > 1 else {})
         seeds = {"active": [asdict(s) for s in self.active], "stopped": [asdict(s) for s in self.stopped]}
-        return tensors, {"phase": "metalearning", "chunk": chunk, "start": self.start, "step": self.step, **seeds}
+        where = {"stage": self.stage.number, "start": self.start, "step": self.step}
+        return tensors, {"phase": "metalearning", "chunk": chunk, **where, **seeds}
 
     def restore(self, tensors: Weights, state: dict) -> None:
         """Go on exactly where `state` was taken."""
@@ -227,35 +285,52 @@ class Metalearning:
         self.active, self.stopped = (
             [SeedProgress(**{"kept": s["best"], **s}) for s in state[name]] for name in ("active", "stopped")
         )
+        if self.step - self.start * self.n_steps > self.config.readout_steps:
+            self.ensemble.train_only(None)
         of_ensemble = {n.removeprefix("ensemble/"): t for n, t in tensors.items() if n.startswith("ensemble/")}
         self.ensemble.load_state(of_ensemble)
-        for seed, weights in self.kept.items():
-            self.kept[seed] = {name: tensors[f"kept/{seed}/{name}"] for name in weights}
+        self.kept = _nested("kept", tensors)
 
 
-def metalearn(
-    config: Config,
-    encoder: Encoder,
-    model: LlamaForCausalLM,
-    first_weights: Callable[[int, int], Weights],
-    recorder: Job,
-    device: torch.device,
-) -> None:
-    """Metalearn all seeds, `--max_members` at a time, and leave `best_seedN.safetensors` for each.
+def _flat(what: str, weights: dict[int, Weights]) -> Weights:
+    """Weights of several seeds under one name each."""
+    return {f"{what}/{seed}/{name}": tensor for seed, of_seed in weights.items() for name, tensor in of_seed.items()}
 
-    `first_weights(seed, start)` gives the weights that a seed starts from, 0 for the first time, then 1 …
+
+def _nested(what: str, tensors: Weights) -> dict[int, Weights]:
+    """The inverse of `_flat`; empty if there are none."""
+    found: dict[int, Weights] = {}
+    for key, tensor in tensors.items():
+        first, _, rest = key.partition("/")
+        if first == what:
+            seed, _, name = rest.partition("/")
+            found.setdefault(int(seed), {})[name] = tensor
+    return found
+
+
+def metalearn(config: Config, encoder: Encoder, loaded: dict[int, Weights], recorder: Job, device: torch.device) -> None:
+    """Metalearn all seeds, `--max_members` at a time, through all stages, and leave `best_seedN.safetensors` for each.
+
+    loaded: the weights that each seed starts from; none if they are to be drawn.
     """
-    seeds = list(config.seeds)
-    state = recorder.state
+    state, tensors = recorder.state, recorder.tensors
     first = state.get("chunk", 0)
-    for chunk, start in list(enumerate(range(0, len(seeds), config.max_members)))[first:]:
-        run = Metalearning(config, encoder, model, first_weights, seeds[start : start + config.max_members], device)
-        if state.get("phase") == "metalearning":
-            run.restore(recorder.tensors, state)
-            state = {}
-        run.run(recorder, chunk)
-        while run.start_again():
+    chunks = [config.seeds[i : i + config.max_members] for i in range(0, len(config.seeds), config.max_members)]
+    for chunk, seeds in list(enumerate(chunks))[first:]:
+        entered = _nested("entered", tensors) or loaded
+        for stage in stages_of(config)[state.get("stage", 1) - 1 :]:
+            run = Metalearning(stage, encoder, entered, list(seeds), device)
+            if state.get("phase") == "metalearning":
+                run.restore(tensors, state)
+            state, tensors = {}, {}
             run.run(recorder, chunk)
+            while run.start_again():
+                run.run(recorder, chunk)
+            for note in run.notes:
+                recorder.say(note)
+            entered = run.kept
+            if not stage.is_last:
+                recorder.save(_flat("entered", entered), {"phase": "between stages", "chunk": chunk, "stage": stage.number + 1})
         for seed, weights in run.kept.items():
             recorder.write_weights(f"best_seed{seed}.safetensors", weights)
         recorder.save({}, {"phase": "between chunks", "chunk": chunk + 1})

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from torch import Tensor
 
 from ablate import Ablation, Key
 from data import Episodes
@@ -20,23 +21,36 @@ def count_correct(ensemble: Ensemble, episodes: list[Episodes]) -> tuple[np.ndar
     Returns n_correct [N, E, S] and n_queries [N, E, S], by subset in the order of `Episodes.subsets`. An answer is
     right if every token of it is the most likely one of the whole vocabulary.
     """
-    context, queries, answers, subset = (
-        np.stack([getattr(e, part) for e in episodes]) for part in ("context", "queries", "answers", "subset")
-    )
+    right = _ask(ensemble, episodes, lambda batch: [ensemble.correct(batch)])[0]
+    is_of_subset = _is_of_subset(episodes)
+    return (right[..., None] & is_of_subset).sum(2), is_of_subset.sum(2)
+
+
+def count_correct_with_loss(ensemble: Ensemble, episodes: list[Episodes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same, and the sum of the queries' losses, [N, E, S]."""
+    right, loss = _ask(ensemble, episodes, ensemble.correct_with_loss)
+    is_of_subset = _is_of_subset(episodes)
+    summed = np.einsum("neq,neqs->nes", loss.astype(np.float64), is_of_subset)
+    return (right[..., None] & is_of_subset).sum(2), is_of_subset.sum(2), summed
+
+
+def _ask(ensemble: Ensemble, episodes: list[Episodes], ask: Callable[[Batch], Sequence[Tensor]]) -> list[np.ndarray]:
+    """What `ask` returns of all queries, [N, E, Q] each, a part of the episodes at a time."""
+    context, queries, answers = (np.stack([getattr(e, part) for e in episodes]) for part in ("context", "queries", "answers"))
     n_members, n_episodes, n_context = context.shape
     tokens = n_members * (n_context + queries.shape[2] * queries.shape[3])
     size = max(1, TOKENS_AT_ONCE // tokens)
-    correct = np.concatenate(
-        [
-            ensemble.correct(
-                Batch.of_arrays(context[:, i : i + size], queries[:, i : i + size], answers[:, i : i + size], ensemble.device)
-            ).cpu().numpy()
-            for i in range(0, n_episodes, size)
-        ],
-        axis=1,
-    )  # fmt: skip
-    is_of_subset = subset[..., None] == np.arange(len(episodes[0].subsets))  # [N, E, Q, S]
-    return (correct[..., None] & is_of_subset).sum(2), is_of_subset.sum(2)
+    found = []
+    for i in range(0, n_episodes, size):
+        part = (x[:, i : i + size] for x in (context, queries, answers))
+        found.append([x.cpu().numpy() for x in ask(Batch.of_arrays(*part, ensemble.device))])
+    return [np.concatenate(parts, axis=1) for parts in zip(*found, strict=True)]
+
+
+def _is_of_subset(episodes: list[Episodes]) -> np.ndarray:
+    """Whether a query is of a subset, [N, E, Q, S]."""
+    subset = np.stack([e.subset for e in episodes])
+    return subset[..., None] == np.arange(len(episodes[0].subsets))
 
 
 def count_correct_ablated(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -55,6 +56,7 @@ class Ensemble:
     ):
         self.model, self.causal, self.device = model.to(device), causal, device
         self.learning_rate, self._betas, self._weight_decay = learning_rate, (0.9, beta2), weight_decay
+        self._trained: Collection[str] | None = None
         self._set({name: torch.stack([w[name] for w in weights]) for name in weights[0]})
 
     def __len__(self) -> int:
@@ -82,9 +84,7 @@ class Ensemble:
         `rate` is the part of the learning rate that this update has.
         """
         self.model.train()
-        logits = self.logits(batch)
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 3), batch.answers.flatten(), reduction="none")
-        loss = loss.view(batch.answers.shape).mean(-1)  # over the tokens of an answer
+        loss = _losses(self.logits(batch), batch.answers)
         self.optimizer.zero_grad()
         loss.mean((1, 2)).sum().backward()
         for group in self.optimizer.param_groups:
@@ -97,6 +97,18 @@ class Ensemble:
         """Whether every token of an answer is the most likely one: [N, B, K]."""
         self.model.eval()
         return (self.logits(batch).argmax(-1) == batch.answers).all(-1)
+
+    @torch.no_grad()
+    def correct_with_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The same, and the loss of each query: [N, B, K] both."""
+        self.model.eval()
+        logits = self.logits(batch)
+        return (logits.argmax(-1) == batch.answers).all(-1), _losses(logits, batch.answers)
+
+    def train_only(self, names: Collection[str] | None) -> None:
+        """From now on train only the parameters of these names, or with None all, with a new Adam."""
+        self._trained = names
+        self._set(self.parameters)
 
     def weights(self, member: int) -> Weights:
         """A copy of a member's weights, on the CPU."""
@@ -112,7 +124,7 @@ class Ensemble:
         state = {"step": torch.zeros(())}
         for name, parameter in self.parameters.items():
             state[f"parameter/{name}"] = parameter.detach()
-            for key, value in self.optimizer.state[parameter].items():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
                 if key == "step":
                     state["step"] = value  # one number: all parameters are updated together
                 else:
@@ -126,19 +138,30 @@ class Ensemble:
         if state["step"] == 0:
             return
         for name, parameter in self.parameters.items():
+            if not parameter.requires_grad:
+                continue
             moments = {key: state[f"{key}/{name}"].clone() for key in ("exp_avg", "exp_avg_sq")}
             self.optimizer.state[parameter] = {"step": state["step"].clone(), **moments}
 
     def _set(self, parameters: Weights) -> None:
-        self.parameters = {name: tensor.detach().to(self.device).clone().requires_grad_() for name, tensor in parameters.items()}
+        self.parameters = {
+            name: tensor.detach().to(self.device).clone().requires_grad_(self._trained is None or name in self._trained)
+            for name, tensor in parameters.items()
+        }
         self.optimizer = torch.optim.Adam(
-            self.parameters.values(),
+            [parameter for parameter in self.parameters.values() if parameter.requires_grad],
             lr=self.learning_rate,
             betas=self._betas,
             weight_decay=self._weight_decay,
             decoupled_weight_decay=True,
             fused=True,
         )
+
+
+def _losses(logits: Tensor, answers: Tensor) -> Tensor:
+    """The cross-entropy of each query, [N, B, K], the mean over the tokens of its answer."""
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 3), answers.flatten(), reduction="none")
+    return loss.view(answers.shape).mean(-1)
 
 
 class DivergedError(Exception):

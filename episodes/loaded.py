@@ -48,6 +48,10 @@ class LoadedEpisodes:
                 records = self._read(seed_folder(folder, config, seed), name, (split, rotation, curriculum))
                 self._episodes[seed, split, rotation, curriculum] = self._encode(records)
 
+    def of(self, config: Config) -> LoadedEpisodes:
+        """These: no flag changes what files deliver."""
+        return self
+
     def n_episodes(self, split: str) -> int:
         """Episodes of a split: the fewest of any seed and condition."""
         return min((len(e) for (_, of, *_), e in self._episodes.items() if of == split), default=0)
@@ -62,6 +66,12 @@ class LoadedEpisodes:
     def sequence_length(self, seed: int) -> int:
         example = self._episodes[seed, "validation", self._config.pt_rot_cond, self._config.pt_cond]
         return example.context.shape[1] + example.queries.shape[2]
+
+    def item_length(self, seed: int) -> int:
+        """Tokens of an item with its answer, as the context has them, beside its separator."""
+        example = self._episodes[seed, "validation", self._config.pt_rot_cond, self._config.pt_cond]
+        n_study = int((example.subset[0] < self._n_groups).sum())
+        return example.context.shape[1] // n_study - 1
 
     def _read(self, folder: Path, name: str, condition: tuple[str, str, str]) -> list[Record]:
         split, rotation, curriculum = condition

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flags.earlier import in_todays_words
+
 
 class NoBase(Exception):
     """The path leads to nothing that can be started from."""
@@ -52,7 +54,7 @@ def find_base(path: Path, base_seed: int | None, n: int) -> Base:
         raise NoBase(f"has no seed {base_seed}; it has {', '.join(map(str, sorted(found)))}")
     if len(found) < n:
         raise NoBase(f"has {len(found)} metalearned seeds; --n_runs {n} asks for more")
-    ranked = sorted(found.values(), key=lambda seed: (-seed.n_correct, seed.number))
+    ranked = sorted(found.values(), key=lambda seed: (-seed.measure, seed.number))
     chosen = ranked[:n] if base_seed is None else [found[base_seed]]
     for seed in chosen:
         if not seed.weights.is_file():
@@ -65,10 +67,10 @@ def find_base(path: Path, base_seed: int | None, n: int) -> Base:
 
 @dataclass(frozen=True)
 class _Seed:
-    """A metalearned seed of a job: how many novel validation queries its kept model answers rightly."""
+    """A metalearned seed of a job: what its kept model was kept by, the higher the better."""
 
     number: int
-    n_correct: int
+    measure: float
     job: Path
     flags: dict[str, Any]
 
@@ -80,8 +82,9 @@ class _Seed:
 def _seeds_of(job: Path) -> list[_Seed]:
     """The seeds of the job in a folder; none if it cannot be read."""
     try:
-        flags = dict(json.loads((job / "config.json").read_text(encoding="utf-8"))["flags"])
-        return [_Seed(seed, n, job, flags) for seed, n in _validated_seeds(job / "pretrain_accuracy.csv").items()]
+        flags = in_todays_words(dict(json.loads((job / "config.json").read_text(encoding="utf-8"))["flags"]))
+        by = flags.get("keep_by", "accuracy")
+        return [_Seed(seed, n, job, flags) for seed, n in _validated_seeds(job / "pretrain_accuracy.csv", by).items()]
     except (OSError, ValueError, KeyError, TypeError):
         return []
 
@@ -95,8 +98,11 @@ def _without_seeds(flags: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in flags.items() if name not in ("seed", "n_runs", "base_seeds")}
 
 
-def _validated_seeds(path: Path) -> dict[int, int]:
-    """Right novel answers of the kept model of each seed."""
+def _validated_seeds(path: Path, by: str) -> dict[int, float]:
+    """What the kept model of each seed was kept by: its right novel answers, or its loss on them with a minus."""
     with open(path, encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["subset"] == "novel" and row["is_best"] == "1"]
-    return {int(row["seed"]): int(row["n_correct"]) for row in rows}  # the last new best is the kept one
+    last = max((int(row.get("stage") or 1) for row in rows), default=1)
+    rows = [row for row in rows if int(row.get("stage") or 1) == last]
+    # The last new best is the kept one.
+    return {int(row["seed"]): -float(row["loss"]) if by == "loss" else int(row["n_correct"]) for row in rows}

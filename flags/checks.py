@@ -20,10 +20,9 @@ def check(config: Config) -> None:
     for name, why in without_effect(vars(config)).items():
         if getattr(config, name):
             raise BadInput(name, getattr(config, name), f"{why}; leave the flag out")
-    if config.unflipped_epochs and config.unflipped_epochs >= config.n_epochs:
-        why = f"leaves none of --n_epochs {config.n_epochs} with flipped episodes"
-        raise BadInput("unflipped_epochs", config.unflipped_epochs, why)
     _check_ablation(config)
+    if not config.n_epochs and config.pretrain_steps:
+        raise BadInput("pretrain_steps", config.pretrain_steps, "--n_epochs 0 is no metalearning; leave the flag out")
     if config.n_epochs and config.pretrain_bs < config.queries_per_episode:
         raise BadInput(
             "pretrain_bs", config.pretrain_bs, f"must hold at least the --queries_per_episode {config.queries_per_episode}"

@@ -25,37 +25,30 @@ PAPER_VALUES: dict[str, dict[str, Any]] = {
     },
 }
 
-# Smaller models, and the robust recipe.
-_SMALL = {
-    "n_heads": 4,
-    "print_every": 50,
-    "test_every": 50,
-    "congruent_only": True,
-    "with_iwl_only": True,
-}
-# Without flips: with them the model has to find out which digit is the colour's as well, which takes twice as long at best.
-# Finetuned at the published rate: at a higher one, what is answered in context is lost in blocked training. A batch holds all nine
-# study items, so that interleaved training gets there in half of the published steps.
-_SMALL_GRID = {
-    **_SMALL,
+# The published model and task, with less finetuning.
+_LAPTOP = {"n_test": 4, "congruent_only": True, "with_iwl_only": True, "n_steps_per_block": 500}
+# What the first stage of the robust recipe learns, and a little finetuning of it. Its rates and batches are such that a few updates
+# show what a thousand do at the published ones.
+_DEMO = {"congruent_only": True, "with_iwl_only": True}
+_DEMO_GRID = {
+    **_DEMO,
     "n_layers": 3,
-    "stop_early": True,
     "real_words": True,
     "generate_all": True,
     "p_flip_xy": 0.0,
     "finetune_bs": 9,
+    "n_val": 40,
+    "n_test": 5,
+    "n_steps_per_block": 300,
 }
-_SMALL_CATEGORY = {
-    **_SMALL,
+_DEMO_CATEGORY = {
+    **_DEMO,
     "n_layers": 2,
-    "rope_theta": 100.0,
-    "n_task_dims": 120,
-    "n_symbols": 4,
     "n_in_context": 8,
     "max_len": 64,
-    "n_train": 14000,
     "finetune_lr": 3e-4,
     "finetune_bs": 8,
+    "n_steps_per_block": 200,
 }
 
 PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
@@ -63,25 +56,12 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         "grid": {"seed": 1, "n_runs": 10, "real_words": True, "generate_all": True, "stop_early": True},
         "category": {"seed": 1, "n_runs": 10},
     },
-    "laptop": {
-        "grid": {**_SMALL_GRID, "n_train": 12000, "n_epochs": 6, "n_val": 100, "n_test": 10, "n_steps_per_block": 500},
-        "category": {
-            **_SMALL_CATEGORY,
-            "n_epochs": 12,
-            "n_val": 100,
-            "n_test": 10,
-            "n_steps_per_block": 400,
-            "finetune_lr": 1.5e-4,  # at the demo's rate one of six seeds lost a tenth of the rule-like items when blocked
-        },
-    },
-    "demo": {
-        "grid": {**_SMALL_GRID, "n_train": 12000, "n_epochs": 6, "n_val": 40, "n_test": 5, "n_steps_per_block": 300},
-        "category": {**_SMALL_CATEGORY, "n_epochs": 7, "n_val": 100, "n_test": 10, "n_steps_per_block": 200},
-    },
+    "laptop": {"grid": {"real_words": True, "generate_all": True, **_LAPTOP}, "category": _LAPTOP},
+    "demo": {"grid": _DEMO_GRID, "category": _DEMO_CATEGORY},
 }
 
 # How metalearning goes, at any size: the published way, and one in which in-context learning appears sooner and more surely
-# (docs/emergence.md). Architecture, data and the queries of a start are the preset's.
+# (docs/emergence.md). Of the robust recipe these are the settings of its last stage, and of the start from random weights.
 _PUBLISHED = {
     "queries_per_episode": 1,
     "pretrain_bs": 256,
@@ -89,21 +69,58 @@ _PUBLISHED = {
     "adam_beta2": 0.999,
     "init_scale": 0.02,
     "weight_init": "normal",
+    "readout_steps": 0,
     "lr_schedule": "constant",
+    "pretrain_steps": None,
+    "keep_by": "accuracy",
     "restarts": 0,
-    "unflipped_epochs": 0,
 }
-# On the grid a model that can answer without flips learns to tell them from the context, most seeds in as many updates again; one
-# that meets both from the beginning does not in four times as many (docs/emergence.md).
-_ROBUST = {"pretrain_lr": 3e-3, "warmup_steps": 100, "adam_beta2": 0.98, "init_scale": 0.1, "restarts": 2}
+_ROBUST = {
+    "pretrain_lr": 1e-3,
+    "lr_schedule": "linear",
+    "warmup_steps": 50,
+    "adam_beta2": 0.98,
+    "init_scale": 0.1,
+    "weight_init": "looking_back",
+    "readout_steps": 50,
+    "keep_by": "loss",
+    "stop_early": False,
+    "restarts": 2,
+    "test_every": 50,
+    "print_every": 50,
+}
+# The small task of the demo is learned without stages, by the batches of the first one.
+_ROBUST_DEMO = {
+    "grid": {"queries_per_episode": 5, "pretrain_bs": 640, "pretrain_steps": 500},
+    "category": {"queries_per_episode": 16, "pretrain_bs": 1024, "pretrain_steps": 700},
+}
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     "published": {"grid": {**_PUBLISHED, "pretrain_lr": 1e-3}, "category": {**_PUBLISHED, "pretrain_lr": 1e-4}},
     "robust": {
-        "grid": {**_ROBUST, "queries_per_episode": 5, "pretrain_bs": 1280, "weight_init": "matching", "unflipped_epochs": 20},
-        "category": {**_ROBUST, "queries_per_episode": 4, "pretrain_bs": 1024, "lr_schedule": "linear"},
+        "grid": {**_ROBUST, "queries_per_episode": 5, "pretrain_bs": 640, "pretrain_steps": 600},
+        "category": {**_ROBUST, "queries_per_episode": 8, "pretrain_bs": 512, "pretrain_steps": 400},
     },
 }
 DEFAULT_RECIPE = {"demo": "robust", "laptop": "robust"}
+
+# The stages before the last. A stage ends when novel accuracy in validation reaches its bar, or after its updates. What it does not
+# name is as in the last one.
+_SMALL_BATCH = {"queries_per_episode": 16, "pretrain_bs": 1024}
+# fmt: off
+STAGES: dict[str, dict[str, tuple[dict[str, Any], ...]]] = {
+    "published": {"grid": (), "category": ()},
+    "robust": {
+        "category": (
+            {"n_in_context": 8, "n_layers": 2, "lr_schedule": "constant", "bar": 0.95, "pretrain_steps": 900, **_SMALL_BATCH},
+            {"n_layers": 2, "lr_schedule": "constant", "bar": 0.95, "pretrain_steps": 600},
+        ),
+        "grid": (
+            {"p_flip_xy": 0.0, "n_layers": 3, "lr_schedule": "constant", "bar": 0.95, "pretrain_steps": 1500},
+            {"n_layers": 3, "lr_schedule": "constant", "bar": 0.95, "pretrain_steps": 1500},
+        ),
+    },
+}
+# fmt: on
 
 _TRADE_OFF = {
     "pt_cond": "interleaved",
@@ -130,7 +147,7 @@ EXPERIMENT_VALUES: dict[str, dict[str, Any]] = {
     },
 }
 
-# The published trade-offs finetune longer; the small ones, of rule-like tasks alone, need less, at a higher rate.
+# The published trade-offs finetune longer; the demo's need less, at a higher rate.
 _LONGER = {"grid": {"n_steps_per_block": 2000, "finetune_test_every": 200}, "category": {"n_steps_per_block": 2000}}
 _SHORTER = {
     "grid": {"n_steps_per_block": 200, "finetune_lr": 3e-4, "finetune_bs": 5},
@@ -143,16 +160,22 @@ def values(preset: str | None, task: str, experiment: str, recipe: str | None, n
     longer, shorter, levels = {}, {}, {}
     if experiment in TRADE_OFFS:
         tested = _levels(preset, experiment)
-        longer, shorter = _LONGER[task], _SHORTER[task] if preset in ("demo", "laptop") else {}
+        longer, shorter = _LONGER[task], _SHORTER[task] if preset == "demo" else {}
         levels = {"test_ablation_level_max": tested[-1], "test_ablation_level_num": len(tested)}
     of_preset = PRESET_VALUES[preset][task] if preset else {}
     recipe = recipe or DEFAULT_RECIPE.get(preset)
     of_recipe = RECIPES[recipe][task] if recipe else {}
+    of_recipe = of_recipe | (_ROBUST_DEMO[task] if (preset, recipe) == ("demo", "robust") else {})
     found = {**PAPER_VALUES[task], **longer, **of_preset, **of_recipe, **shorter, **EXPERIMENT_VALUES[experiment], **levels}
-    epochs = found.get("n_epochs") if n_epochs is None else n_epochs
-    if "unflipped_epochs" in found and epochs is not None:
-        found["unflipped_epochs"] = min(found["unflipped_epochs"], epochs // 2)
+    if n_epochs is not None and found.get("pretrain_steps"):
+        found["pretrain_steps"] = None  # the epochs that were asked for
     return found
+
+
+def stages(preset: str | None, task: str, recipe: str | None) -> tuple[dict[str, Any], ...]:
+    """The stages that a recipe has before the last; none without a recipe."""
+    recipe = recipe or DEFAULT_RECIPE.get(preset)
+    return STAGES[recipe][task] if recipe else ()
 
 
 def without_effect(flags: dict[str, Any]) -> dict[str, str]:
@@ -160,17 +183,10 @@ def without_effect(flags: dict[str, Any]) -> dict[str, str]:
     why = {}
     if flags.get("n_epochs") == 0:
         why["restarts"] = "--n_epochs 0 is no metalearning, which could start again"
-        why["unflipped_epochs"] = "there is no metalearning"
+        why["readout_steps"] = why["stage_steps"] = "--n_epochs 0 is no metalearning"
     if flags.get("load_model_from") is not None:
         why["restarts"] = "--load_model_from has no other weights to start from"
-        why["unflipped_epochs"] = "--load_model_from is no start from random weights"
-    if flags.get("load_data_from") is not None:
-        why["unflipped_epochs"] = "which episodes of --load_data_from are flipped is not known"
-    if flags.get("p_flip_xy") in (0, 1):
-        which = "no" if flags["p_flip_xy"] == 0 else "only"
-        why["unflipped_epochs"] = f"--p_flip_xy {flags['p_flip_xy']:g} makes {which} flipped episodes"
-    if flags.get("task") == "category":
-        why["unflipped_epochs"] = "the category task has no flipped episodes to leave out"
+        why["readout_steps"] = why["stage_steps"] = "--load_model_from is no start from random weights"
     return why
 
 

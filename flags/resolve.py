@@ -10,6 +10,7 @@ from typing import Any
 from flags import presets
 from flags.base import NoBase, find_base
 from flags.config import CATEGORY, DATA, EXECUTION, GRID, MODEL, PROMPT, TRAINING, BadInput, Config, is_sound
+from flags.stages import before_the_last
 
 
 def resolve(passed: dict[str, Any]) -> Config:
@@ -26,6 +27,8 @@ def resolve(passed: dict[str, Any]) -> Config:
     values = {**presets.values(preset, task, experiment, passed.get("recipe"), passed.get("n_epochs")), **passed}
     values.update(preset=preset, task=task, experiment=experiment)
     values.update({name: passed.get(name, 0) for name in presets.without_effect(values)})
+    known = {f.name: f.default for f in dataclasses.fields(Config)} | values
+    values["stages"] = before_the_last(presets.stages(preset, task, passed.get("recipe")), known)
     values["out_dir"] = values.get("out_dir") or _default_folder(Config(**values), passed)
     return Config(**values)
 

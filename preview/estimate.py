@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from datetime import timedelta
 
@@ -15,6 +16,7 @@ from data import Encoder, Episodes, groups_per_batch, n_batches
 from engine.ensemble import Batch, Ensemble
 from finetune import plan
 from flags.config import Config
+from flags.stages import Stage, stages_of
 
 GIB = 2**30
 
@@ -31,49 +33,91 @@ class Work:
     trains: bool
 
 
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What a stage of metalearning, or finetuning, works with: flags, episodes and model."""
+
+    config: Config
+    encoder: Encoder
+    model: LlamaForCausalLM
+    device: torch.device
+
+    @classmethod
+    def of_stage(cls, stage: Stage, encoder: Encoder, device: torch.device) -> Setting:
+        model = models.build(**models.architecture_of(stage.config, encoder))
+        return cls(stage.config, encoder.of(stage.config), model, device)
+
+    @functools.cached_property
+    def episode(self) -> Episodes:
+        """An episode like all others."""
+        return self.encoder.episodes(self.config.seed, "test", self.config.pt_rot_cond, self.config.pt_cond, 1)
+
+    @property
+    def n_parameters(self) -> int:
+        return sum(p.numel() for p in self.model.parameters())
+
+
 def estimate(config: Config, encoder: Encoder, model: LlamaForCausalLM, device: torch.device) -> str:
     """The resolved flags, sizes, and an estimate of time and memory, as text.
 
     Time is extrapolated from a few small steps of this model on this machine, so it takes some seconds to make.
     """
-    episode = encoder.episodes(config.seed, "test", config.pt_rot_cond, config.pt_cond, 1)
-    n_queries = episode.queries.shape[1]
-    works = _metalearning(config, encoder, n_queries) + _finetuning(config, episode)
-    lines = [f"  --{name} {value}" for name, value in config.defining_values().items()]
-    lines = ["Flags as resolved", *lines, "", f"The job's folder: {config.out_dir}", ""]
-    n_parameters = sum(p.numel() for p in model.parameters())
+    stages, last = stages_of(config), Setting(config, encoder, model, device)
+    settings = [Setting.of_stage(stage, encoder, device) for stage in stages[:-1]] + [last]
+    works = [(setting, work) for stage, setting in zip(stages, settings, strict=True) for work in _metalearning(stage, setting)]
+    works += [(last, work) for work in _finetuning(config, last.episode)]
+    lines = [f"  --{name} {value}" for name, value in config.defining_values().items() if name != "stages"]
+    lines = ["Flags as resolved", *lines, "", *_told(config), f"The job's folder: {config.out_dir}", ""]
     lines += [
-        f"Model: {n_parameters:,} parameters, vocabulary {encoder.vocab_size:,}",
-        f"Sequence: {episode.context.shape[1]} tokens of context, {episode.queries.shape[2]} of a query",
+        f"Model: {last.n_parameters:,} parameters, vocabulary {encoder.vocab_size:,}",
+        f"Sequence: {last.episode.context.shape[1]} tokens of context, {last.episode.queries.shape[2]} of a query",
         "",
-        f"{'work':<14}{'times':>10}{'members':>9}{'contexts':>10}{'queries':>9}{'tokens':>10}{'time':>17}{'memory':>11}",
+        f"{'work':<20}{'times':>10}{'members':>9}{'contexts':>10}{'queries':>9}{'tokens':>10}{'time':>17}{'memory':>11}",
     ]
     total = 0.0
-    for work in works:
-        tokens = work.times * work.members * work.contexts * _tokens(episode, work.queries)
-        seconds = work.times * _seconds(work, config, episode, encoder, model, device)
+    for setting, work in works:
+        tokens = work.times * work.members * work.contexts * _tokens(setting.episode, work.queries)
+        seconds = work.times * _seconds(work, setting)
         total += seconds
-        memory = _bytes(work, episode, encoder, model, n_parameters) / GIB
         lines.append(
-            f"{work.what:<14}{work.times:>10,}{work.members:>9}{work.contexts:>10}{work.queries:>9}{_short(tokens):>10}"
-            f"{timedelta(seconds=round(seconds))!s:>17}{memory:>7.2f} GiB"
+            f"{work.what:<20}{work.times:>10,}{work.members:>9}{work.contexts:>10}{work.queries:>9}{_short(tokens):>10}"
+            f"{timedelta(seconds=round(seconds))!s:>17}{_bytes(work, setting) / GIB:>7.2f} GiB"
         )
     notes = []
+    if config.stages:
+        notes.append("a stage may reach its bar sooner")
     if config.stop_early and config.n_epochs:
         notes.append("--stop_early may end it sooner")
     if config.restarts and config.n_epochs:
-        notes.append(f"with one start a seed, of {1 + config.restarts} at most (--restarts)")
+        each = " of each stage" if config.stages else ""
+        notes.append(f"with one start a seed{each}, of {1 + config.restarts} at most (--restarts)")
     ending = f"; {', '.join(notes)}" if notes else ""
     return "\n".join([*lines, "", f"About {timedelta(seconds=round(total))} in all on this machine ({device.type}){ending}."])
 
 
-def _metalearning(config: Config, encoder: Encoder, n_queries: int) -> list[Work]:
-    steps = config.n_epochs * n_batches(config, encoder.n_episodes("metalearning"), n_queries)
+def _told(config: Config) -> list[str]:
+    """The stages before the last, a line each."""
+    if not config.stages:
+        return []
+    lines = ["Stages of metalearning before the last, which has the flags above"]
+    for number, changed in enumerate(config.stages, start=1):
+        flags = " ".join(f"--{name} {value}" for name, value in changed.items() if name != "bar")
+        bar = f", until novel accuracy in validation is {changed['bar']}" if changed.get("bar") else ""
+        lines.append(f"  {number}: {flags}{bar}")
+    return [*lines, ""]
+
+
+def _metalearning(stage: Stage, setting: Setting) -> list[Work]:
+    config, encoder = stage.config, setting.encoder
+    n_queries = setting.episode.queries.shape[1]
+    per_epoch = max(1, n_batches(config, encoder.n_episodes("metalearning"), n_queries))
+    steps = stage.n_steps(per_epoch)
     seeds = min(config.n_runs, config.max_members)
     chunks = -(-config.n_runs // config.max_members)
-    training = Work("metalearning", steps * chunks, seeds, groups_per_batch(config), config.queries_per_episode, True)
-    validations = 1 + steps // config.test_every + config.n_epochs
-    validation = Work("validation", validations * chunks, seeds, encoder.n_episodes("validation"), n_queries, False)
+    which = f"stage {stage.number}, " if config.stages else ""
+    training = Work(f"{which}training", steps * chunks, seeds, groups_per_batch(config), config.queries_per_episode, True)
+    due = {*range(0, steps + 1, config.test_every), *range(per_epoch, steps + 1, per_epoch), steps}
+    validation = Work(f"{which}validation", len(due) * chunks, seeds, encoder.n_episodes("validation"), n_queries, False)
     return [training, validation] if steps else [validation]
 
 
@@ -107,20 +151,18 @@ def _tokens(episode: Episodes, queries: int) -> int:
     return episode.context.shape[1] + queries * episode.queries.shape[2]
 
 
-def _seconds(
-    work: Work, config: Config, episode: Episodes, encoder: Encoder, model: LlamaForCausalLM, device: torch.device
-) -> float:
+def _seconds(work: Work, setting: Setting) -> float:
     """The time of one pass, extrapolated from one of at most 4 members and 8 contexts."""
-    members, contexts = min(work.members, 4), min(work.contexts, 8)
-    weights = [models.draw_weights(model, 0, config.init_scale, config.weight_init)] * members
-    ensemble = Ensemble(model, weights, 1e-3, encoder.causal, device)
+    members, contexts, episode = min(work.members, 4), min(work.contexts, 8), setting.episode
+    weights = [models.draw_weights(setting.model, 0, 0.02)] * members
+    ensemble = Ensemble(setting.model, weights, 1e-3, setting.encoder.causal, setting.device)
 
     def repeat(ids: np.ndarray) -> np.ndarray:
         return np.broadcast_to(ids, (members, contexts, *ids.shape[1:]))
 
     chosen = np.arange(work.queries) % episode.queries.shape[1]
     parts = (episode.context, episode.queries[:, chosen], episode.answers[:, chosen])
-    batch = Batch.of_arrays(*map(repeat, parts), device=device)
+    batch = Batch.of_arrays(*map(repeat, parts), device=setting.device)
     call = ensemble.step if work.trains else ensemble.correct
     call(batch)
     start = time.perf_counter()
@@ -130,16 +172,16 @@ def _seconds(
     return (time.perf_counter() - start) / 2 * scale
 
 
-def _bytes(work: Work, episode: Episodes, encoder: Encoder, model: LlamaForCausalLM, n_parameters: int) -> float:
+def _bytes(work: Work, setting: Setting) -> float:
     """Parameters with gradients and Adam's moments, and the activations that a backward pass needs, roughly."""
-    c = model.config
+    c, episode = setting.model.config, setting.episode
     n_context, length, n_answer = episode.context.shape[1], episode.queries.shape[2], episode.answers.shape[2]
     own = work.queries * length
     scores = 2 * c.num_attention_heads * (n_context**2 + own * (n_context + length))
     numbers = (n_context + own) * (16 * c.hidden_size + 4 * c.intermediate_size) + scores
     numbers *= c.num_hidden_layers if work.trains else 2
-    numbers += 3 * work.queries * n_answer * encoder.vocab_size
-    state = n_parameters * (4 if work.trains else 1)
+    numbers += 3 * work.queries * n_answer * c.vocab_size
+    state = setting.n_parameters * (4 if work.trains else 1)
     return 4.0 * work.members * (state + work.contexts * numbers)
 
 

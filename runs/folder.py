@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from flags.earlier import in_todays_words
 from runs import lock
 from runs.lock import Lock, check_none_below
 
@@ -32,6 +33,7 @@ def is_finished(folder: Path, flags: dict, overwrite: bool = False, defaults: di
     if not folder.is_dir():
         raise FolderTaken("is a file, not a folder")
     recorded = recorded_config(folder).get("flags")
+    recorded = None if recorded is None else in_todays_words(recorded)
     if recorded is None and _content(folder):
         raise FolderTaken("holds files that are not of a job; name another folder, or pass --overwrite to move it aside")
     flags, defaults = json.loads(json.dumps([flags, defaults or {}]))

@@ -19,8 +19,8 @@ from runs.tracking import Tracker
 
 _EPISODE = ("seed", "init", "rotation", "context_curriculum", "step_curriculum", "episode", "block", "trained_group", "step")
 TABLES = {
-    "pretrain_loss": ("seed", "step", "epoch", "subset", "loss"),
-    "pretrain_accuracy": ("seed", "step", "epoch", "subset", "n_correct", "n_queries", "is_best"),
+    "pretrain_loss": ("seed", "stage", "step", "epoch", "subset", "loss"),
+    "pretrain_accuracy": ("seed", "stage", "step", "epoch", "subset", "n_correct", "n_queries", "loss", "is_best"),
     "finetune_accuracy": (*_EPISODE, "test_level", "subset", "n_correct", "n_queries"),
     "finetune_loss": (*_EPISODE, "loss"),
 }
@@ -62,7 +62,7 @@ class Job:
         if saved:
             self._generation, self.tensors, self.state = saved
         lengths = self.state.pop("csv_bytes", {})
-        self._tables = tables
+        self._columns, self._tables = tables, dict(tables)  # the columns of rows as they come, and of the files
         self._files = {table: self._open_table(table, lengths.get(table, 0)) for table in tables}
         self._save_seconds, self._last_save = save_minutes * 60, time.monotonic()
         self._stop = stop or StopFlag()
@@ -77,7 +77,9 @@ class Job:
             raise checkpoint.Damaged(f"{path} is shorter than when the state was saved; pass --no_resume to start anew")
         file = open(path, "a", encoding="utf-8", newline="")  # noqa: SIM115 (closed by close)
         file.truncate(length)
-        if length == 0:
+        if length > 0:  # an earlier program may have begun it with fewer columns
+            self._tables[table] = tuple(path.read_text(encoding="utf-8").partition("\n")[0].split(","))
+        else:
             file.write(",".join(self._tables[table]) + "\n")
             file.flush()  # nothing waits in memory: a job that lost its folder writes nothing more, not even as it ends
         return file
@@ -86,7 +88,8 @@ class Job:
         """Append rows, in the order of the table's columns; they can be read at once. Like all that writes into the folder, it
         raises LostLock if the folder is another job's by now."""
         self._check_lock()
-        csv.writer(self._files[table], lineterminator="\n").writerows(rows)
+        place = [self._columns[table].index(name) for name in self._tables[table]]
+        csv.writer(self._files[table], lineterminator="\n").writerows([row[i] for i in place] for row in rows)
         self._files[table].flush()
 
     def write_weights(self, name: str, weights: dict[str, Tensor]) -> None:

@@ -87,22 +87,14 @@ class GridTask:
         cells = np.empty((n, self.n_items, 2), dtype=np.int32)  # (x, y) of colour and animal
         flipped = np.empty(n, dtype=bool)
         for i in range(n):
-            flipped[i], rng = self._flipped(seed, split, rotation, curriculum, i)
+            rng = stream(seed, "grid", split, rotation, curriculum, i)
+            flipped[i] = rng.random() < self.p_flip_xy
             cells[i] = item_order(rng, curriculum)
         place = locations(cells, flipped, rotated=rotation == "rotated")
         group = np.full((n, self.n_items), -1, dtype=np.int8)
         group[:, :SIDE], group[:, SIDE : self.n_study] = 0, 1
         first_digit = self.words.index("0")
         return Items(self._cues(names, cells), place + first_digit, group, place, self.n_study)
-
-    def flipped(self, seed: int, split: str, rotation: str, curriculum: str, n: int) -> np.ndarray:
-        """Which of the first n episodes of a condition have their answers flipped, [n]."""
-        return np.array([self._flipped(seed, split, rotation, curriculum, i)[0] for i in range(n)])
-
-    def _flipped(self, seed: int, split: str, rotation: str, curriculum: str, i: int) -> tuple[bool, np.random.Generator]:
-        """Whether the i-th episode of a condition is flipped, and the stream that the rest of it is drawn from."""
-        rng = stream(seed, "grid", split, rotation, curriculum, i)
-        return rng.random() < self.p_flip_xy, rng
 
     def _cues(self, names: np.ndarray, cells: np.ndarray) -> np.ndarray:
         """The template filled in: [E, 25, W] indices into `words`."""

@@ -11,6 +11,7 @@ from analysis.measures.summary import summarise
 from data import Encoder
 from engine.ensemble import DivergedError
 from flags.command_line import parse
+from flags.stages import stages_of
 from pretrain import Metalearning, SeedProgress, metalearn
 from runs.records import Job
 from tasks import make_task
@@ -23,17 +24,13 @@ CPU = torch.device("cpu")
 FEW_PAIRS = "--n_task_dims 3 --n_train 4 --n_val 1 --n_test 1 --n_epochs 60 --test_every 1 --pretrain_bs 64"
 
 
-def random_weights(config, model):
-    return lambda seed, start: models.draw_weights(model, seed, config.init_scale, config.weight_init, start)
-
-
 def metalearned(tmp_path, flags: str, task: str = "grid", name: str = "job"):
     """Config, folder, and the kept weights of each seed."""
     config = parse([*TINY[task].split(), *flags.split()])
     encoder = Encoder(config, make_task(config))
     model = built(config, encoder)
     job = Job(tmp_path / name, config.defining_values(), {}, {}, save_minutes=10)
-    metalearn(config, encoder, model, random_weights(config, model), job, CPU)
+    metalearn(config, encoder, {}, job, CPU)
     job.close()
     kept = {seed: models.load_weights(job.checkpoints / f"best_seed{seed}.safetensors", model) for seed in config.seeds}
     return config, job.folder, kept, model, encoder
@@ -68,8 +65,8 @@ def test_the_kept_model_is_the_first_strict_maximum(tmp_path):
         assert ((of_seed.n_correct > best_so_far) == (of_seed.is_best == 1)).all()
         kept_at = int(of_seed[of_seed.is_best == 1].step.max())
         # the same job, stopped there by its number of epochs or not at all, has these weights
-        _, _, _, model, encoder = metalearned(tmp_path, f"--seed {seed} --n_epochs 0", name=f"start{seed}")
-        run = Metalearning(config, encoder, model, random_weights(config, model), [0, 1], CPU)
+        *_, encoder = metalearned(tmp_path, f"--seed {seed} --n_epochs 0", name=f"start{seed}")
+        run = Metalearning(stages_of(config)[0], encoder, {}, [0, 1], CPU)
         for _ in range(kept_at):
             run._update()
         for name, tensor in run.ensemble.weights(list(config.seeds).index(seed)).items():
@@ -142,8 +139,7 @@ def test_seeds_that_have_not_learned_start_again(tmp_path):
         unchanged = all(torch.equal(tensor, kept_once[seed][name]) for name, tensor in kept[seed].items())
         assert unchanged == (of_seed[of_seed.is_best == 1].step.max() <= n_steps)
     assert {1, 3} <= set(starts)
-
-    run = Metalearning(config, encoder, model, random_weights(config, model), list(config.seeds), CPU)
+    run = Metalearning(stages_of(config)[0], encoder, {}, list(config.seeds), CPU)
     run.run(job := Job(tmp_path / "third", {}, {}, {}, save_minutes=10), 0)
     assert run.start_again()
     behind = [seed for seed, n in zip(config.seeds, starts, strict=True) if n > 1]
@@ -221,13 +217,13 @@ class DyingJob(Job):
 @pytest.mark.parametrize("dies_before", [True, False])
 def test_resuming_with_fewer_seeds_or_in_a_later_chunk(tmp_path, flags, dies_before):
     """Ensembles that have shrunk, and the second chunk of seeds, are gone on with to the same bytes."""
-    config, undisturbed, _, model, encoder = metalearned(tmp_path, flags)
+    config, undisturbed, *_, encoder = metalearned(tmp_path, flags)
     for saves in (1, 9, 14, 16, 11, 8):
         job = DyingJob(tmp_path / "killed", config.defining_values(), {}, {}, save_minutes=0)
         job.saves_left, job.dies_before = saves, dies_before
         try:
             if job.state.get("chunk", 0) < 2:
-                metalearn(config, encoder, model, random_weights(config, model), job, CPU)
+                metalearn(config, encoder, {}, job, CPU)
         except Killed:
             pass
         job.close()
@@ -246,8 +242,8 @@ def test_how_often_is_tested_changes_no_training(tmp_path):
 
 def test_the_loss_is_the_mean_over_the_interval(tmp_path):
     """Against the same updates, one by one."""
-    config, folder, _, model, encoder = metalearned(tmp_path, "--print_every 4")
-    run = Metalearning(config, encoder, model, random_weights(config, model), [0], CPU)
+    config, folder, *_, encoder = metalearned(tmp_path, "--print_every 4")
+    run = Metalearning(stages_of(config)[0], encoder, {}, [0], CPU)
     for _ in range(4):
         run._update()
     seed = run.active[0]
@@ -268,8 +264,7 @@ def test_the_rate_rises_over_the_warmup():
     for name, more in (("half", "--pretrain_lr 0.005"), ("warm", "--warmup_steps 2"), ("one", "--warmup_steps 1"), ("none", "")):
         config = configured(f"{TINY['grid']} --n_runs 2 {more}")
         encoder = Encoder(config, make_task(config))
-        model = built(config, encoder)
-        run = Metalearning(config, encoder, model, random_weights(config, model), [0, 1], CPU)
+        run = Metalearning(stages_of(config)[0], encoder, {}, [0, 1], CPU)
         weights[name] = []
         for _ in range(2):
             run._update()
@@ -279,33 +274,11 @@ def test_the_rate_rises_over_the_warmup():
     assert torch.equal(weights["one"][1], weights["none"][1])
 
 
-def test_flipped_episodes_are_left_out_in_the_first_epochs_of_each_start():
-    """Their answers make no difference to the weights until then."""
-    config = configured(f"{TINY['grid']} --n_train 24 --unflipped_epochs 2 --n_epochs 3 --restarts 1")
-    encoder = Encoder(config, make_task(config))
-    model = built(config, encoder)
-    flipped = encoder.task.flipped(0, "metalearning", "unrotated", "blocked", 24)
-    assert 0 < flipped.sum() < 24
-    runs = [Metalearning(config, encoder, model, random_weights(config, model), [0], CPU) for _ in range(2)]
-    runs[1].episodes[0].answers[flipped] = encoder.vocabulary["0"]
-    for start in range(2):
-        same = []
-        for _ in range(3):
-            for run in runs:
-                for _ in range(run.per_epoch):
-                    run._update()
-            first, second = (run.ensemble.weights(0)["lm_head.weight"] for run in runs)
-            same.append(torch.equal(first, second))
-        assert same == [True, True, False]
-        assert [run.start_again() for run in runs] == [start == 0] * 2
-
-
 def test_weights_decay_by_their_part_of_the_rate():
     """The row of `<pad>` is in no sequence and has no gradient: in the second of two warm-up updates it shrinks by rate · decay."""
     config = configured(f"{TINY['grid']} --warmup_steps 2 --pretrain_lr 0.01 --weight_decay 3")
     encoder = Encoder(config, make_task(config))
-    model = built(config, encoder)
-    run = Metalearning(config, encoder, model, random_weights(config, model), [0], CPU)
+    run = Metalearning(stages_of(config)[0], encoder, {}, [0], CPU)
     name, pad = "model.embed_tokens.weight", encoder.vocabulary["<pad>"]
     rows = [run.ensemble.weights(0)[name][pad]]
     for _ in range(2):
@@ -318,8 +291,7 @@ def test_weights_decay_by_their_part_of_the_rate():
 def test_the_rate_falls_to_zero_in_a_straight_line_in_every_start():
     config = configured(f"{TINY['grid']} --warmup_steps 2 --lr_schedule linear --restarts 1")
     encoder = Encoder(config, make_task(config))
-    model = built(config, encoder)
-    run = Metalearning(config, encoder, model, random_weights(config, model), [0], CPU)
+    run = Metalearning(stages_of(config)[0], encoder, {}, [0], CPU)
     rates = []
     while run.step < run.n_steps:
         rates.append(run.rate())
@@ -336,8 +308,7 @@ def test_a_seed_starts_again_up_to_nine_tenths():
     """Five validation episodes have 40 novel queries: 36 right answers are not enough, 37 are."""
     config = configured(f"{TINY['category']} --n_val 5 --n_runs 3 --restarts 1")
     encoder = Encoder(config, make_task(config))
-    model = built(config, encoder)
-    run = Metalearning(config, encoder, model, random_weights(config, model), [0, 1, 2], CPU)
+    run = Metalearning(stages_of(config)[0], encoder, {}, [0, 1, 2], CPU)
     assert run.n_novel == 40
     run.active, run.stopped = [SeedProgress(2, kept=36), SeedProgress(1, kept=37)], [SeedProgress(0, kept=0)]
     assert run.start_again()

@@ -22,7 +22,7 @@ MAY_DIFFER = {
     "restarts": "a seed that learns at its first start is the same with any number of restarts",
     "dropout_p": "inert",
 }
-INITIAL = {"init_scale", "weight_init"}  # of random weights; metalearned ones have left them behind
+INITIAL = {"iwl_init_scale"}  # of random weights; metalearned ones have left them behind
 EPISODES_ASKED = {"n_train", "n_val", "max_len"}  # how many a language model is asked, not which
 PATHS = {"load_model_from", "load_data_from", "load_vocab"}
 _SEED_IN_PATH = re.compile(r"(seeds?_?|_run)\d+([-_]\d+)*(?=[./]|$)")
@@ -81,7 +81,7 @@ def _comparisons(job: Job) -> Iterator[tuple[tuple, set[str], Any]]:
     if job.is_finetuned:
         yield (*group, "finetuning"), everything & _names(FINETUNING, TRAINING, ABLATION) - INITIAL, _without_seed
     if job.is_finetuned and (job.flags["with_iwl_only"] or not any(job.metalearned_on)):
-        yield (*group, "random weights"), everything - _names(METALEARNING) - {"load_model_from"}, _without_seed
+        yield (*group, "random weights"), everything - _names(METALEARNING) - {"load_model_from", "stages"}, _without_seed
 
 
 def _names(*groups: str) -> set[str]:

@@ -60,7 +60,8 @@ class Job:
     def config(self) -> Config:
         """The flags as a configuration."""
         known = {f.name: self.flags[f.name] for f in dataclasses.fields(Config)}
-        return Config(**{**known, "preset": self.execution.get("preset"), "base_seeds": tuple(known["base_seeds"])})
+        tuples = {name: tuple(known[name]) for name in ("base_seeds", "stages")}
+        return Config(**{**known, "preset": self.execution.get("preset"), **tuples})
 
     @property
     def task(self) -> str:
@@ -134,7 +135,7 @@ class Job:
             if self.execution.get(name):
                 words += [f"--{name}", self.execution[name]]
         words += ["--task", self.task, "--experiment", self.flags["experiment"]]
-        derived = {"task", "experiment", "base_seeds", *(_inherited() if self.flags["load_model_from"] else ())}
+        derived = {"task", "experiment", "base_seeds", "stages", *(_inherited() if self.flags["load_model_from"] else ())}
         derived |= presets.without_effect(self.flags).keys()
         if self.flags["load_model_from"]:  # else the base's values would stand for the preset's
             flags = {name: value for name, value in flags.items() if name not in _handed_on(self.flags["experiment"])}

@@ -23,6 +23,8 @@ from analysis.jobs.job import Job
 from analysis.jobs.whole import check_whole
 from flags.bounds import of_kind
 from flags.config import DERIVED, EXECUTION, Config, is_sound
+from flags.earlier import in_todays_words
+from flags.stages import is_stage
 
 SAMPLE = "sample"  # results/sample is read only when it is asked for: it may hold what the reader's own jobs hold as well
 IN_FIGURES = ("pretrain_accuracy", "finetune_accuracy", "finetune_loss", "llm_accuracy")
@@ -182,7 +184,7 @@ def _job(folder: Path, finished: bool) -> Job:
     path = folder / "config.json"
     try:
         recorded = json.loads(path.read_text(encoding="utf-8"))
-        flags, execution = dict(recorded["flags"]), dict(recorded["execution"])
+        flags, execution = in_todays_words(dict(recorded["flags"])), dict(recorded["execution"])
     except (ValueError, KeyError, TypeError, RecursionError):
         raise Unreadable(NO_CONFIG) from None
     job = Job(folder, {f.name: f.default for f in dataclasses.fields(Config)} | flags, execution, finished)
@@ -203,6 +205,9 @@ def _check_derived(job: Job) -> None:
             continue
         if not is_sound(f, values.get(f.name, f.default)):
             raise Unreadable(f"{NO_CONFIG}: {f.name} is {values[f.name]!r}")
+    stages = job.flags["stages"]
+    if not isinstance(stages, list | tuple) or not all(is_stage(stage) for stage in stages):
+        raise Unreadable(f"{NO_CONFIG}: stages is {stages!r}")
     seeds = job.flags["base_seeds"]
     if not isinstance(seeds, list | tuple) or not all(of_kind(seed, int) for seed in seeds):
         raise Unreadable(f"{NO_CONFIG}: base_seeds is {seeds!r}")

@@ -28,9 +28,10 @@ _EPISODE: dict[str, Kind] = {
 _QUESTION: dict[str, Kind] = {"model": "text", "rotation": ROTATIONS, "context_curriculum": CURRICULA, "episode": "int32"}
 COUNTS: dict[str, Kind] = {"n_correct": "int32", "n_queries": "int32"}
 COLUMNS: dict[str, dict[str, Kind]] = {
-    "pretrain_loss": {"seed": "int32", "step": "int32", "epoch": "int32", "subset": SUBSETS, "loss": "float64"},
+    "pretrain_loss": {"seed": "int32", "stage": "int32", "step": "int32", "epoch": "int32", "subset": SUBSETS, "loss": "float64"},
     "pretrain_accuracy": {
-        "seed": "int32", "step": "int32", "epoch": "int32", "subset": SUBSETS, **COUNTS, "is_best": "int32",
+        "seed": "int32", "stage": "int32", "step": "int32", "epoch": "int32", "subset": SUBSETS, **COUNTS, "loss": "float64",
+        "is_best": "int32",
     },
     "finetune_accuracy": {**_EPISODE, "test_level": "float64", "subset": SUBSETS, **COUNTS},
     "finetune_loss": {**_EPISODE, "loss": "float64"},
@@ -40,6 +41,9 @@ COLUMNS: dict[str, dict[str, Kind]] = {
     },
     "llm_generated": {**_QUESTION, "item": "int32", "subset": SUBSETS, "expected": "text", "generated": "text"},
 }  # fmt: skip
+
+# Columns that a table of an earlier program may lack, and what they would say.
+LATER: dict[str, dict[str, float]] = {"pretrain_loss": {"stage": 1}, "pretrain_accuracy": {"stage": 1, "loss": float("nan")}}
 
 
 class BadTable(ValueError):
@@ -57,7 +61,7 @@ def read(folder: Path, table: str, finished: bool = True) -> pd.DataFrame:
 
     The last line of an unfinished job may lack its end and is passed over then. Raises BadTable, with file and line.
     """
-    path, kinds = find(folder, table), COLUMNS[table]
+    path, later = find(folder, table), LATER.get(table, {})
     try:
         content = path.read_bytes()
         content = gzip.decompress(content) if path.suffix == ".gz" else content
@@ -69,7 +73,10 @@ def read(folder: Path, table: str, finished: bool = True) -> pd.DataFrame:
         raise BadTable(f"{path}, line {line}: is cut off")
     content = content[:end]
     header = content.partition(b"\n")[0].decode(errors="replace").rstrip("\r")
-    if header != ",".join(kinds):
+    kinds = COLUMNS[table]
+    if header == ",".join(name for name in kinds if name not in later):
+        kinds = {name: kind for name, kind in kinds.items() if name not in later}
+    elif header != ",".join(kinds):
         raise BadTable(f"{path}, line 1: is not the header of a {table} table ({','.join(kinds)})")
     types = {name: "category" if isinstance(kind, tuple) else "str" if kind == "text" else kind for name, kind in kinds.items()}
     try:
@@ -90,6 +97,9 @@ def read(folder: Path, table: str, finished: bool = True) -> pd.DataFrame:
         sound = False
     if not sound:
         raise BadTable(f"{path}, {_first_fault(content, kinds)}")
+    for name, value in later.items():
+        if name not in kinds:
+            rows.insert(list(COLUMNS[table]).index(name), name, value)
     if "test_level" in rows:
         rows["test_level"] = rows.test_level.round(6)
     return rows

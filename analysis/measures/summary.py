@@ -25,34 +25,32 @@ def read(folder: Path) -> Summary:
 def summarise(folder: Path) -> Summary:
     """The headline numbers of the tables in a job's folder; all are accuracies from 0 to 1.
 
-    metalearning: a row a seed: the kept model's validation accuracy, at which of the steps it was found, and in which of
-    its starts (1 of 1 if the seed did not start again).
+    metalearning: a row a seed: the kept model's validation accuracy, at which step of the last stage it was found, in which of its
+    starts (1 of 1 if the seed did not start again), and the updates of all stages.
     few_shot: novel accuracy before any update, over all episodes and seeds. after_training: study accuracy at the last
     step, of each group, and their mean (each group counts alike, whatever its size). Tests of ablated contexts are not
     among them (see analysis/measures/tradeoff.py).
     """
     from analysis.jobs import tables
+    from analysis.measures import emergence
 
     validation, tests = tables.read(folder, "pretrain_accuracy"), tables.read(folder, "finetune_accuracy")
     tests = tests[tests.test_level == 0.0].copy()
     for table in (validation, tests):
         table["accuracy"] = table.n_correct / table.n_queries
-    n_epochs = max(1, read_flags(folder)["n_epochs"])
-
-    def start_of(epoch: int) -> int:
-        return max(1, -(-epoch // n_epochs))
-
+    flags = read_flags(folder)
     rows = []
     for seed, of_seed in validation.groupby("seed"):
-        kept = of_seed[of_seed.step == of_seed[of_seed.is_best == 1].step.max()]
-        study = kept[kept.subset != "novel"]
+        kept, last = emergence.kept(of_seed), emergence.of_last_stage(of_seed).iloc[-1]
+        stage, study = int(last.stage), kept[kept.subset != "novel"]
         rows.append(
             {
                 "seed": int(seed),
                 "step": int(kept.step.iloc[0]),
-                "n_steps": int(of_seed.step.max()),
-                "start": start_of(int(kept.epoch.iloc[0])),
-                "n_starts": start_of(int(of_seed.epoch.max())),
+                "n_steps": int(last.step),
+                "start": emergence.start_of(flags, stage, int(kept.step.iloc[0]), int(kept.epoch.iloc[0])),
+                "n_starts": emergence.start_of(flags, stage, int(last.step), int(last.epoch)),
+                "stages": of_seed.groupby("stage").step.max().tolist(),
                 "novel": float(kept[kept.subset == "novel"].accuracy.iloc[0]),
                 "study": float(study.n_correct.sum() / study.n_queries.sum()),
             }
@@ -69,7 +67,7 @@ def summarise(folder: Path) -> Summary:
                 {**dict(zip(CONDITION, key, strict=True)), **values.to_dict(), "accuracy": values.mean()}
                 for key, values in groups.iterrows()
             ]
-    return {"metalearning": rows, "few_shot": few_shot, "after_training": after, "chance": chance(read_flags(folder))}
+    return {"metalearning": rows, "few_shot": few_shot, "after_training": after, "chance": chance(flags)}
 
 
 def read_flags(folder: Path) -> dict[str, Any]:
@@ -89,6 +87,7 @@ def table(found: Summary) -> str:
         parts += [
             f"  seed {row['seed']:<4} novel {row['novel']:.3f}   study {row['study']:.3f}   step {row['step']} of {row['n_steps']}"
             + (f", start {row['start']} of {row['n_starts']}" if row.get("n_starts", 1) > 1 else "")
+            + (f" (stages: {' + '.join(map(str, row['stages']))} updates)" if len(row.get("stages", ())) > 1 else "")
             for row in found["metalearning"]
         ]
         parts.append("")

@@ -13,6 +13,7 @@ import pandas as pd
 
 from analysis.jobs.job import Job
 from analysis.measures import derive, llm, tradeoff
+from analysis.measures import emergence as measured
 from analysis.report import captions, published
 from analysis.report.group import ABLATIONS, Group
 from analysis.report.plots import context_step, emergence, few_shot, language_models, main_figure
@@ -171,10 +172,11 @@ def emerging(group: Group) -> Section | None:
         return None
     rows = group.rows(jobs, "pretrain_accuracy")
     picture, title = group.picture("emergence"), f"Emergence of in-context learning · {group.title}"
+    rows = pd.concat([measured.with_updates(of_job) for _, of_job in rows.groupby("job")])
     emergence.draw(rows, group.chance, title, picture)
-    novel = rows[rows.subset == "novel"].assign(accuracy=lambda part: part.n_correct / part.n_queries)
-    kept = novel[novel.is_best == 1].sort_values("step").groupby(["pt_rotation", "pt_curriculum", "seed"], observed=True).last()
-    table = kept.reset_index()[["pt_rotation", "pt_curriculum", "seed", "step", "accuracy"]]
+    kept = pd.concat([measured.kept(of_job) for _, of_job in rows[rows.subset == "novel"].groupby("job")])
+    kept = kept.assign(accuracy=kept.n_correct / kept.n_queries).sort_values(["pt_rotation", "pt_curriculum", "seed"])
+    table = kept[["pt_rotation", "pt_curriculum", "seed", "stage", "step", "updates", "accuracy", "loss"]]
     return Section("emergence", title, captions.EMERGENCE, jobs, picture, {"The kept model of each seed": table}, [])
 
 

@@ -20,7 +20,7 @@ LINES = [(color, line) for line in ("-", "--", ":") for color in ("#0072B2", "#E
 
 
 def draw(rows: pd.DataFrame, chance: float, title: str, path: Path) -> None:
-    """`rows` of `pretrain_accuracy`; a panel a metalearned condition."""
+    """`rows` of `pretrain_accuracy` with their `updates`; a panel a metalearned condition. A stroke: a stage begins."""
     novel = rows[rows.subset == "novel"]
     there = {(str(r), str(c)) for r, c in zip(novel.pt_rotation, novel.pt_curriculum, strict=True)}
     conditions = [(rotation, curriculum) for rotation in ROTATIONS for curriculum in CURRICULA if (rotation, curriculum) in there]
@@ -36,8 +36,11 @@ def draw(rows: pd.DataFrame, chance: float, title: str, path: Path) -> None:
             there = novel[(novel.pt_rotation == condition[0]) & (novel.pt_curriculum == condition[1])]
             for seed, of_seed in there.groupby("seed"):
                 color, line = look[seed]
-                of_seed = of_seed.sort_values("step")
-                axes.plot(of_seed.step, of_seed.n_correct / of_seed.n_queries, line, color=color, lw=1.4, label=f"seed {seed}")
+                of_seed = of_seed.sort_values(["stage", "updates"])
+                accuracy = of_seed.n_correct / of_seed.n_queries
+                axes.plot(of_seed.updates, accuracy, line, color=color, lw=1.4, label=f"seed {seed}")
+                begins = (of_seed.stage.diff() > 0).to_numpy()
+                axes.plot(of_seed.updates[begins], accuracy[begins], "|", color=color, ms=12, mew=1.4)
             parts.chance_line(axes, chance)
             axes.axhline(0.9, color="0.7", lw=0.8, ls="--", zorder=0, label="the .9 criterion's height")
             axes.set(title=" ".join(condition), xlabel="updates", ylim=(-0.03, 1.05))

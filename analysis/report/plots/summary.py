@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.jobs import tables
+from analysis.measures import emergence
 from analysis.measures.summary import Summary
 from analysis.report import style
 from analysis.report.plots import parts
@@ -46,12 +47,14 @@ def draw(folder: Path, found: Summary) -> None:
 
 
 def _metalearning(axes: Axes, validation: pd.DataFrame) -> None:
+    validation = emergence.with_updates(validation)
     novel, study = validation[validation.subset == "novel"], validation[validation.subset != "novel"]
     for name, part, color in (("study", study, style.GROUP_COLORS["study_A"]), ("novel", novel, style.GROUP_COLORS["novel"])):
-        sums = part.groupby(["seed", "step"])[["n_correct", "n_queries"]].sum()
+        sums = part.groupby(["seed", "updates"])[["n_correct", "n_queries"]].sum()
         accuracy = (sums.n_correct / sums.n_queries).unstack("seed")
         for k, seed in enumerate(accuracy):
-            axes.plot(accuracy.index, accuracy[seed], color=color, lw=1.2, label=name if k == 0 else None)
+            of_seed = accuracy[seed].dropna()
+            axes.plot(of_seed.index, of_seed, color=color, lw=1.2, label=name if k == 0 else None)
     axes.set(title="Metalearning: validation", xlabel="updates", ylabel="accuracy", ylim=(-0.03, 1.03))
     axes.legend(loc="upper left")
 
