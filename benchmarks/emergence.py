@@ -4,8 +4,7 @@ python benchmarks/emergence.py ROW ...       metalearn these rows (--seeds 0 1 2
 python benchmarks/emergence.py --list        the rows and their commands
 python benchmarks/emergence.py --write       write the table anew from docs/emergence.csv and benchmarks/runs/
 
-Every row is a laptop job without finetuning, with the flags that it names. The times are CPU time on one thread, which a busy
-machine does not change much.
+Every row is a laptop job without finetuning, with the flags that it names. The times are CPU time on one thread.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import re
 import resource
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import matplotlib
@@ -27,76 +27,44 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from analysis.jobs import tables  # noqa: E402
+from analysis.measures import emergence  # noqa: E402
 from analysis.measures.summary import read_flags  # noqa: E402
 from analysis.report import style  # noqa: E402
 
 RESULTS, TABLE, PAGE = ROOT / "benchmarks/runs", ROOT / "docs/emergence.csv", ROOT / "docs/emergence.md"
+SERIES = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000"]  # Okabe & Ito
 LEFT_CHANCE = {"grid": 0.10, "category": 0.60}  # chance is .04 and .5; five standard errors above, and more
 COMMON = "--n_blocks 0 --no_with_iwl_only --restarts 0 --threads 1"  # the rows tell how surely one start leads there
 
-TEN = "--n_epochs 10"  # rows that were watched for longer than the preset's six epochs
-AGAIN = "--n_task_dims 30 --n_train 40000"  # pairs of dimensions come again, with other labels
-CONSTANT = "--n_epochs 4 --lr_schedule constant"
-SCREEN = f"{AGAIN} {CONSTANT} --rope_theta 10"
+# The first stage alone: the flags that flags/presets.py has for it.
+_CONSTANT = "--lr_schedule constant --pretrain_steps 900"
+FIRST = {
+    "category": f"--n_layers 2 --n_in_context 8 --queries_per_episode 16 --pretrain_bs 1024 {_CONSTANT}",
+    "grid": f"--n_layers 3 --p_flip_xy 0 {_CONSTANT}",
+}
+INDEPENDENT = "--weight_init normal --readout_steps 0"
 
-# Each row changes the first one of its task.
+# Each row changes the first stage of its task, or the whole recipe.
 ROWS = {
-    "grid": ("grid", ""),
-    "grid-2-layers": ("grid", f"--n_layers 2 {TEN}"),
-    "grid-4-layers": ("grid", f"--n_layers 4 {TEN}"),
-    "grid-2-heads": ("grid", f"--n_heads 2 {TEN}"),
-    "grid-8-heads": ("grid", "--n_heads 8"),
-    "grid-rope-100": ("grid", f"--rope_theta 100 {TEN}"),
-    "grid-normal-init": ("grid", "--weight_init normal"),
-    "grid-25-queries": ("grid", "--queries_per_episode 25"),
-    "grid-128-episodes": ("grid", "--pretrain_bs 640"),
-    "grid-rate-1e-3": ("grid", "--pretrain_lr 1e-3"),
-    "grid-no-warm-up": ("grid", "--warmup_steps 0"),
-    "grid-beta2-.999": ("grid", "--adam_beta2 0.999"),
-    "grid-init-.02": ("grid", "--init_scale 0.02"),
-    "grid-flips": ("grid", "--p_flip_xy 0.5 --unflipped_epochs 0 --n_epochs 18"),
-    "grid-flips-later": ("grid", "--p_flip_xy 0.5 --unflipped_epochs 6 --n_epochs 14"),
-    "grid-interleaved": ("grid", "--pt_cond interleaved"),
-    "grid-4-layers-2-heads": ("grid", "--n_layers 4 --n_heads 2"),
-    "grid-4-layers-init-.15": ("grid", f"--n_layers 4 --init_scale 0.15 {TEN}"),
-    "grid-4-layers-rope-1e3": ("grid", "--n_layers 4 --rope_theta 1000"),
-    "grid-4-layers-rope-100": ("grid", f"--n_layers 4 --rope_theta 100 {TEN}"),
-    "grid-4-layers-rope-100-25-queries": ("grid", "--n_layers 4 --rope_theta 100 --queries_per_episode 25"),
-    "grid-2-layers-rope-100": ("grid", "--n_layers 2 --rope_theta 100 --n_epochs 12"),
-    "grid-2-layers-rope-100-width-128": ("grid", "--n_layers 2 --rope_theta 100 --d_model 128"),
-    "grid-2-layers-rope-100-width-128-8-heads": ("grid", "--n_layers 2 --rope_theta 100 --d_model 128 --n_heads 8"),
-    "grid-2-layers-rope-10": ("grid", "--n_layers 2 --rope_theta 10"),
     "category": ("category", ""),
-    "category-constant-rate": ("category", "--lr_schedule constant"),
-    "category-longer": ("category", "--n_epochs 24"),
-    "category-decay": ("category", "--weight_decay 0.3"),
-    "category-rope-10": ("category", "--rope_theta 10"),
-    "category-200-dims": ("category", "--n_task_dims 200 --n_train 39000 --n_epochs 9"),
-    "category-128-episodes": ("category", "--pretrain_bs 512 --n_epochs 6"),
-    "category-16-queries": ("category", "--queries_per_episode 16"),
-    "category-rate-1e-3": ("category", "--pretrain_lr 1e-3"),
-    "category-no-warm-up": ("category", "--warmup_steps 0"),
-    "category-beta2-.999": ("category", "--adam_beta2 0.999"),
-    "category-init-.02": ("category", "--init_scale 0.02"),
-    "category-rope-1e4": ("category", "--rope_theta 10000"),
-    "category-8-heads": ("category", "--n_heads 8"),
-    "category-1-layer": ("category", "--n_layers 1"),
-    "category-4-layers": ("category", "--n_layers 4"),
-    "category-matching-init": ("category", "--weight_init matching"),
-    "category-published-recipe": ("category", "--recipe published"),
-    "category-twice": ("category", "--rope_theta 10 --n_train 28000 --n_epochs 9"),
-    "category-twice-constant-rate": ("category", "--rope_theta 10 --n_train 28000 --n_epochs 6 --lr_schedule constant"),
-    "category-twice-longer": ("category", "--n_train 28000 --n_epochs 18"),
-    "category-again": ("category", f"{AGAIN} --n_epochs 5 --rope_theta 10"),
-    "category-again-rope-100": ("category", f"{AGAIN} --n_epochs 4"),
-    "category-again-constant-rate": ("category", SCREEN),
-    "category-again-60-dims": ("category", f"--n_task_dims 60 --n_train 40000 {CONSTANT} --rope_theta 10"),
-    "category-again-rate-6e-3": ("category", f"{AGAIN} {CONSTANT} --pretrain_lr 6e-3"),
-    "category-again-2-heads": ("category", f"{SCREEN} --n_heads 2"),
-    "category-again-8-heads": ("category", f"{SCREEN} --n_heads 8"),
-    "category-again-width-128": ("category", f"{SCREEN} --d_model 128"),
-    "category-again-width-128-8-heads": ("category", f"{SCREEN} --d_model 128 --n_heads 8"),
-    "category-again-matching-init": ("category", f"{SCREEN} --weight_init matching"),
+    "category-first": ("category", FIRST["category"]),
+    "category-first-independent": ("category", f"{FIRST['category']} {INDEPENDENT}"),
+    "category-first-readout-first": ("category", f"{FIRST['category']} --weight_init normal"),
+    "category-first-looking-back": ("category", f"{FIRST['category']} --readout_steps 0"),
+    "category-first-matching": ("category", f"{FIRST['category']} --weight_init matching"),
+    "category-first-4-layers": ("category", f"{FIRST['category']} --n_layers 4"),
+    "category-32-items": ("category", f"{FIRST['category']} --n_in_context 32 --queries_per_episode 8 --pretrain_bs 512"),
+    "category-last-100": ("category", "--pretrain_steps 100"),
+    "category-last-200": ("category", "--pretrain_steps 200"),
+    "category-last-800": ("category", "--pretrain_steps 800"),
+    "grid": ("grid", ""),
+    "grid-first": ("grid", FIRST["grid"]),
+    "grid-first-independent": ("grid", f"{FIRST['grid']} {INDEPENDENT}"),
+    "grid-first-readout-first": ("grid", f"{FIRST['grid']} --weight_init normal"),
+    "grid-first-looking-back": ("grid", f"{FIRST['grid']} --readout_steps 0"),
+    "grid-first-matching": ("grid", f"{FIRST['grid']} --weight_init matching"),
+    "grid-flips-at-once": ("grid", f"{FIRST['grid']} --p_flip_xy 0.5"),
+    "grid-12-layers": ("grid", f"{FIRST['grid']} --n_layers 12"),
 }
 
 
@@ -119,32 +87,29 @@ def runs_of(row: str) -> list[Path]:
 
 
 def validations(folder: Path) -> pd.DataFrame:
-    """Its rows on novel items, of the first start alone."""
-    rows = tables.read(folder, "pretrain_accuracy")
-    return rows[(rows.subset == "novel") & (rows.epoch <= read_flags(folder)["n_epochs"])]
+    """Its rows on novel items, with the updates before each."""
+    rows = emergence.with_updates(tables.read(folder, "pretrain_accuracy", finished=False))
+    return rows[rows.subset == "novel"]
 
 
 def measure(row: str, folder: Path) -> dict:
-    """A line of the table, of a run that ended or was stopped: when novel accuracy left chance, reached .9, and peaked."""
-    flags = read_flags(folder)
-    novel = validations(folder)
-    accuracy = (novel.n_correct / novel.n_queries).to_numpy()
-    step = novel.step.to_numpy()
+    """A line of the table, of a run that ended or was stopped: when novel accuracy left chance, when .95, and the kept model."""
+    flags, novel = read_flags(folder), validations(folder)
+    accuracy, updates = (novel.n_correct / novel.n_queries).to_numpy(), novel.updates.to_numpy()
 
     def first(threshold: float) -> int | None:
-        above = accuracy > threshold
-        return int(step[above.argmax()]) if above.any() else None
+        above = accuracy >= threshold
+        return int(updates[above.argmax()]) if above.any() else None
 
-    cpu = folder / "cpu_seconds"
+    kept, cpu = emergence.kept(novel).iloc[0], folder / "cpu_seconds"
     return {
         "row": row,
         "seed": flags["seed"],
         "leaves_chance": first(LEFT_CHANCE[flags["task"]]),
-        "reaches_.9": first(0.9),
-        "peak": round(float(accuracy.max()), 3),
-        "at": int(step[accuracy.argmax()]),
-        "updates": int(step.max()),
-        "queries_per_update": flags["pretrain_bs"],
+        "reaches_.95": first(0.95),
+        "kept": round(kept.n_correct / kept.n_queries, 4),
+        "loss": kept.loss,
+        "stages": " + ".join(map(str, novel.groupby("stage").step.max())),
         "cpu_seconds": int(cpu.read_text(encoding="utf-8")) if cpu.exists() else None,
     }
 
@@ -152,78 +117,49 @@ def measure(row: str, folder: Path) -> dict:
 def gather() -> pd.DataFrame:
     """The table as it was, with what stands in benchmarks/runs/ instead where there is that."""
     lines = [] if not TABLE.exists() else pd.read_csv(TABLE).to_dict("records")
-    known = {(line["row"], line["seed"]): line for line in lines}
-    for row in ROWS:
-        for folder in runs_of(row):
-            line = measure(row, folder)
-            before = known.get((line["row"], line["seed"]))
-            if before is None or (folder / "summary.json").exists() or line["updates"] > before["updates"]:
-                known[line["row"], line["seed"]] = line
+    known = {(line["row"], line["seed"]): line for line in lines if line["row"] in ROWS}
+    known |= {(row, line["seed"]): line for row in ROWS for folder in runs_of(row) for line in [measure(row, folder)]}
     order = list(ROWS)
     lines = sorted(known.values(), key=lambda line: (order.index(line["row"]), line["seed"]))
-    return pd.DataFrame(lines).astype(dict.fromkeys(("leaves_chance", "reaches_.9", "cpu_seconds"), "Int64"))
+    return pd.DataFrame(lines).astype(dict.fromkeys(("leaves_chance", "reaches_.95", "cpu_seconds"), "Int64"))
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """A line a row: over its seeds, from the earliest to the latest."""
-
-    def span(values: pd.Series) -> str:
-        there = values.dropna()
-        if there.empty:
-            return "–"
-        low, high = there.min(), there.max()
-        text = f"{low:g}" if low == high else f"{low:g}–{high:g}"
-        return text if len(there) == len(values) else f"{text} ({len(there)} of {len(values)})"
-
-    out = [
-        "| row | flags | seeds | leaves chance | reaches .9 | peak | updates | queries to .9 | CPU min to .9 |",
-        "|" + "---|" * 9,
-    ]
-    for row, part in table.groupby("row", sort=False):
-        to_9 = part["reaches_.9"].astype(float)
-        queries = (to_9 * part.queries_per_update / 1e6).round(2)
-        minutes = (to_9 / part.updates * part.cpu_seconds.astype(float) / 60).round(1)
-        flags = f"`{ROWS[row][1]}`" if ROWS[row][1] else f"laptop, {ROWS[row][0]}"
-        million = f"{span(queries)} M" if queries.notna().any() else "–"
-        spans = [span(part[name]) for name in ("leaves_chance", "reaches_.9", "peak", "updates")]
-        out.append(f"| {' | '.join(map(str, [row, flags, len(part), *spans, million, span(minutes)]))} |")
-    return "\n".join(out)
-
-
-def panel_of(row: str) -> str:
-    """Where a row is drawn."""
-    if ROWS[row][0] == "grid":
-        return "grid task, other depths" if row.startswith(("grid-2-layers", "grid-4-layers")) else "grid task"
-    comes_again = row.startswith(("category-twice", "category-again"))
-    return "category task, pairs of dimensions that come again" if comes_again else "category task"
+    """A line a row and seed."""
+    heads = ["row", "seed", "leaves chance", "reaches .95", "kept: novel accuracy", "loss", "updates, by stage", "CPU min"]
+    out = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    for line in table.itertuples(index=False):
+        row, seed, left, reached, kept, loss, stages, cpu = line
+        minutes = "–" if pd.isna(cpu) else f"{cpu / 60:.1f}"
+        left, reached = ("–" if pd.isna(value) else f"{value}" for value in (left, reached))
+        out.append(f"| {row} | {seed} | {left} | {reached} | {kept:.3f} | {loss:.4f} | {stages} | {minutes} |")
+    flags = [f"- `{row}`: `{flags}`" if flags else f"- `{row}`: the whole recipe" for row, (_, flags) in ROWS.items()]
+    there = set(table.row)
+    flags = [line for line, row in zip(flags, ROWS, strict=True) if row in there]
+    return "\n".join([*out, "", "The rows' flags, beside `--preset laptop`:", "", *flags])
 
 
 def draw(path: Path) -> None:
-    """Novel validation accuracy over updates, a line a seed: in each panel the laptop preset, and rows that change it."""
-    drawn = [row for row in ROWS if runs_of(row)]
-    titles = list(dict.fromkeys(map(panel_of, drawn)))
-    if not titles:
-        return
+    """Novel validation accuracy over updates, a line a seed: a column a task, the whole recipe above, the first stage below."""
     with style.ours():
-        figure, panels = plt.subplots(2, 2, figsize=(13, 12), layout="constrained", sharey=True)
-        for axes in panels.flat[len(titles) :]:
-            axes.set_visible(False)
-        for axes, title in zip(panels.flat, titles, strict=False):
-            task = title.partition(" ")[0]
-            rows = list(dict.fromkeys([task, *(row for row in drawn if panel_of(row) == title)]))
-            colors = dict(zip(rows, plt.get_cmap("tab20").colors, strict=False))
+        figure, panels = plt.subplots(2, 2, figsize=(13, 9.5), layout="constrained", sharey=True)
+        for axes, (task, whole) in zip(panels.T.flat, product(LEFT_CHANCE, (True, False)), strict=True):
+            rows = [row for row in ROWS if ROWS[row][0] == task and (row == task) == whole and "-last-" not in row and runs_of(row)]
+            colors = dict(zip(rows, SERIES, strict=False))
             for row in rows:
                 for k, folder in enumerate(runs_of(row)):
                     novel = validations(folder)
-                    width = 2.0 if row == task else 1.0
-                    label = row.removeprefix(f"{task}-") if row != task else "the laptop preset"
-                    accuracy = novel.n_correct / novel.n_queries
-                    axes.plot(novel.step, accuracy, color=colors[row], lw=width, label=label if k == 0 else None)
+                    color = SERIES[k % len(SERIES)] if whole else colors[row]
+                    label = f"seed {read_flags(folder)['seed']}" if whole else row.removeprefix(f"{task}-")
+                    accuracy, begins = (novel.n_correct / novel.n_queries).to_numpy(), (novel.stage.diff() > 0).to_numpy()
+                    axes.plot(novel.updates, accuracy, color=color, lw=1.3, label=label if whole or k == 0 else None)
+                    axes.plot(novel.updates[begins], accuracy[begins], "|", color=color, ms=12, mew=1.6)
             axes.axhline(0.04 if task == "grid" else 0.5, color="0.4", lw=0.8, ls=":")
-            axes.set(title=title, xlabel="updates", ylim=(-0.03, 1.03))
-            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncol=3)
+            axes.set(title=f"{task} task: {'the whole recipe' if whole else 'first stage'}", xlabel="updates", ylim=(-0.03, 1.03))
+            if rows:
+                axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncol=3)
         for axes in panels[:, 0]:
-            axes.set_ylabel("accuracy on novel items of validation episodes\n(dotted: chance)")
+            axes.set_ylabel("accuracy on novel items of validation episodes\n(dotted: chance; stroke: a stage begins)")
         figure.savefig(path, dpi=110)
         plt.close(figure)
 
