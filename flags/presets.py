@@ -97,7 +97,7 @@ _ROBUST_DEMO = {
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     "published": {"grid": {**_PUBLISHED, "pretrain_lr": 1e-3}, "category": {**_PUBLISHED, "pretrain_lr": 1e-4}},
     "robust": {
-        "grid": {**_ROBUST, "queries_per_episode": 5, "pretrain_bs": 640, "pretrain_steps": 600},
+        "grid": {**_ROBUST, "queries_per_episode": 5, "pretrain_bs": 640, "pretrain_steps": 300},
         "category": {**_ROBUST, "queries_per_episode": 8, "pretrain_bs": 512, "pretrain_steps": 400},
     },
 }
@@ -115,8 +115,8 @@ STAGES: dict[str, dict[str, tuple[dict[str, Any], ...]]] = {
             {"n_layers": 2, "lr_schedule": "constant", "bar": 0.95, "pretrain_steps": 600},
         ),
         "grid": (
-            {"p_flip_xy": 0.0, "n_layers": 3, "lr_schedule": "constant", "bar": 0.95, "pretrain_steps": 1500},
-            {"n_layers": 3, "lr_schedule": "constant", "bar": 0.95, "pretrain_steps": 1500},
+            {"p_flip_xy": 0.0, "n_layers": 3, "lr_schedule": "constant", "bar": 0.95, "pretrain_steps": 900},
+            {"n_layers": 3, "pretrain_lr": 2e-3, "lr_schedule": "constant", "bar": 0.95, "pretrain_steps": 1500},
         ),
     },
 }
