@@ -26,7 +26,8 @@ from flags.config import DERIVED, EXECUTION, Config, is_sound
 from flags.earlier import in_todays_words
 from flags.stages import is_stage
 
-SAMPLE = "sample"  # results/sample is read only when it is asked for: it may hold what the reader's own jobs hold as well
+# Of the repository, and read only when they are asked for: they may hold what the reader's own jobs hold as well.
+COMMITTED = ("sample", "paper")
 IN_FIGURES = ("pretrain_accuracy", "finetune_accuracy", "finetune_loss", "llm_accuracy")
 SIZE = ("preset", "recipe")  # flags of execution that say what a job is
 NO_CONFIG = "config.json is not the configuration of a job"
@@ -170,7 +171,7 @@ def _folders(root: Path, bad: dict[Path, str]) -> Iterator[tuple[Path, list[str]
                 folders.clear()
                 continue
             seen.add(real)
-            wanted = [f for f in folders if f not in ("checkpoints", SAMPLE) and ".old" not in f and not f.startswith(".")]
+            wanted = [f for f in folders if f not in ("checkpoints", *COMMITTED) and ".old" not in f and not f.startswith(".")]
             links = [f for f in wanted if os.path.islink(os.path.join(place, f))]
             waiting += [Path(place, f) for f in sorted(links)]
             folders[:] = sorted(set(wanted) - set(links))

@@ -1,6 +1,7 @@
-"""Jobs to hand on: their tables, compressed, and what says how they were made, without weights and pictures.
+"""Jobs to hand on: their tables, compressed, and what says how they were made, without pictures.
 
-python -m analysis.sample RESULTS FOLDER     copies every finished job under RESULTS to the same place under FOLDER
+python -m analysis.sample RESULTS FOLDER               copies every finished job under RESULTS to the same place under FOLDER
+python -m analysis.sample RESULTS FOLDER --weights     with the kept weights of each seed, and their SHA-256
 
 The report and the notebooks read such a folder as they read results/. Equal jobs give equal bytes.
 """
@@ -8,6 +9,7 @@ The report and the notebooks read such a folder as they read results/. Equal job
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import shutil
 import sys
@@ -20,9 +22,11 @@ from flags.parser import Parser, named_path
 from runs.terminal import command, say, tell
 
 
-def copy(results: Path, folder: Path) -> int:
-    """Copy the finished jobs; returns the bytes written. Raises Unreadable, also for a job that is there already. All are there
-    in the end, or none is."""
+def copy(results: Path, folder: Path, weights: bool = False) -> int:
+    """Copy the finished jobs, on demand with their kept weights; returns the bytes written.
+
+    Raises Unreadable, also for a job that is there already. All are there in the end, or none is.
+    """
     sweep = load(results)
     for line in sweep.left_out:
         say(f"analysis.sample: {line}")
@@ -36,7 +40,7 @@ def copy(results: Path, folder: Path) -> int:
     moved: list[Path] = []
     try:
         for number, job in enumerate(jobs):
-            written += _copy_job(job.folder, unfinished / str(number))
+            written += _copy_job(job.folder, unfinished / str(number), weights)
         for number, target in sorted(enumerate(targets), key=lambda each: len(each[1].parts)):  # a job may lie in another's folder
             target.parent.mkdir(parents=True, exist_ok=True)
             (unfinished / str(number)).rename(target)
@@ -50,7 +54,7 @@ def copy(results: Path, folder: Path) -> int:
     return written
 
 
-def _copy_job(job: Path, target: Path) -> int:
+def _copy_job(job: Path, target: Path, weights: bool) -> int:
     """Copy a job's tables and what says how they were made to a new folder; returns the bytes written."""
     target.mkdir()
     recorded = json.loads((job / "config.json").read_text(encoding="utf-8"))
@@ -62,17 +66,31 @@ def _copy_job(job: Path, target: Path) -> int:
             content = path.read_bytes()
             content = gzip.decompress(content) if path.suffix == ".gz" else content
             (target / f"{name}.csv.gz").write_bytes(gzip.compress(content, 9, mtime=0))
-    return sum(path.stat().st_size for path in target.iterdir())
+    if weights:
+        _copy_weights(job / "checkpoints", target / "checkpoints")
+    return sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+
+
+def _copy_weights(checkpoints: Path, target: Path) -> None:
+    """Copy the kept weights and what they are weights of, and write `SHA256SUMS`, as sha256sum reads it."""
+    target.mkdir()
+    sums = []
+    for path in sorted([checkpoints / "model.json", *checkpoints.glob("best_seed*.safetensors")]):
+        content = path.read_bytes()
+        (target / path.name).write_bytes(content)
+        sums.append(f"{hashlib.sha256(content).hexdigest()}  {path.name}\n")
+    (target / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")
 
 
 def main(arguments: list[str]) -> int:
     """Copy the jobs that the arguments name; returns the exit status."""
-    parser = Parser(prog="python -m analysis.sample", description="Copy the tables of finished jobs, compressed, without weights.")
+    parser = Parser(prog="python -m analysis.sample", description="Copy the tables of finished jobs, compressed.")
     parser.add_argument("results", type=named_path, metavar="RESULTS", help="the folder of the jobs")
     parser.add_argument("folder", type=named_path, metavar="FOLDER", help="the folder to copy them to")
+    parser.add_argument("--weights", action="store_true", help="copy the kept weights as well, with their SHA-256")
     asked = parser.parse_args(arguments)
     try:
-        written = copy(asked.results, asked.folder)
+        written = copy(asked.results, asked.folder, asked.weights)
     except (Unreadable, OSError) as error:
         say(f"analysis.sample: error: {error}")
         return 2
