@@ -157,7 +157,7 @@ def answer_logits(
     """
     n_context, (batch, n_queries, length) = context.shape[-1], queries.shape
     sequence = torch.cat([context, queries.reshape(batch, n_queries * length)], dim=1)  # [B, C + K·L]
-    positions, answers = _layout(n_context, n_queries, length, n_answer, causal, context.device)
+    positions, answers = layout(n_context, n_queries, length, n_answer, causal, context.device)
     output = forward(
         input_ids=sequence,
         position_ids=positions,
@@ -173,9 +173,7 @@ def answer_logits(
     return output.logits.reshape(batch, n_queries, n_answer, -1)
 
 
-def _layout(
-    n_context: int, n_queries: int, length: int, n_answer: int, causal: bool, device: torch.device
-) -> tuple[Tensor, Tensor]:
+def layout(n_context: int, n_queries: int, length: int, n_answer: int, causal: bool, device: torch.device) -> tuple[Tensor, Tensor]:
     """Positions [1, C + K·L] of the tokens, and where in the sequence answers are predicted [K·T]."""
     own = torch.arange(n_context, n_context + length, device=device)
     positions = torch.cat([torch.arange(n_context, device=device), own.repeat(n_queries)])[None]

@@ -2,45 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, field
-
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import functional_call
 from transformers import LlamaForCausalLM
 
-from engine.attention import Weights, answer_logits
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What N members are trained on, or asked: token ids, each member with a context and queries of its own.
-
-    context [N, B, C], queries [N, B, K, L], answers [N, B, K, T]
-    ablations: tensors for `attention.shared_context_attention`, each with a leading member axis
-    """
-
-    context: Tensor
-    queries: Tensor
-    answers: Tensor
-    ablations: dict[str, Tensor] = field(default_factory=dict)
-
-    @classmethod
-    def of_arrays(
-        cls, context: np.ndarray, queries: np.ndarray, answers: np.ndarray, device: torch.device, **ablations: Tensor
-    ) -> Batch:
-        """The same from numpy arrays of any whole-number type."""
-        tokens = (torch.from_numpy(x.astype(np.int64)).to(device) for x in (context, queries, answers))
-        return cls(*tokens, {name: tensor.to(device) for name, tensor in ablations.items()})
+from engine.attention import Weights
+from engine.batch import Batch, Part, each, parts_of
+from engine.llama import Layout, stacked_logits
 
 
 class Ensemble:
     """N members with weights, data and Adam of their own: parameters are stacked on a leading member axis.
 
     Adam is elementwise and the summed loss has no term that mixes members, so each member's path is what it would be
-    alone. A single member runs without vmap. weight_decay is decoupled (Loshchilov & Hutter 2019, AdamW): every update
+    alone. weight_decay is decoupled (Loshchilov & Hutter 2019, AdamW): every update
     first shrinks all weights by that part of the learning rate.
     """
 
@@ -56,7 +32,6 @@ class Ensemble:
     ):
         self.model, self.causal, self.device = model.to(device), causal, device
         self.learning_rate, self._betas, self._weight_decay = learning_rate, (0.9, beta2), weight_decay
-        self._trained: Collection[str] | None = None
         self._set({name: torch.stack([w[name] for w in weights]) for name in weights[0]})
 
     def __len__(self) -> int:
@@ -64,51 +39,60 @@ class Ensemble:
 
     def logits(self, batch: Batch) -> Tensor:
         """Logits at the answers: [N, B, K, T, V]."""
-        n_answer, alone = batch.answers.shape[-1], len(self) == 1
-
-        def one(parameters: Weights, context: Tensor, queries: Tensor, ablations: dict[str, Tensor]) -> Tensor:
-            def forward(**inputs: object) -> object:
-                return functional_call(self.model, parameters, kwargs=inputs)
-
-            return answer_logits(forward, context, queries, n_answer, self.causal, vmapped=not alone, **ablations)
-
-        if alone:
-            parameters = {name: stacked[0] for name, stacked in self.parameters.items()}
-            ablations = {name: tensor[0] for name, tensor in batch.ablations.items()}
-            return one(parameters, batch.context[0], batch.queries[0], ablations)[None]
-        return torch.vmap(one)(self.parameters, batch.context, batch.queries, batch.ablations)
+        return self._logits(self.parameters, batch, self._layout(batch))
 
     def step(self, batch: Batch, rate: float = 1.0) -> Tensor:
         """One update of every member on the mean loss of its queries; returns the losses before it, [N, B, K].
 
         `rate` is the part of the learning rate that this update has.
         """
-        self.model.train()
-        loss = _losses(self.logits(batch), batch.answers)
-        self.optimizer.zero_grad()
-        loss.mean((1, 2)).sum().backward()
+        losses = torch.empty(batch.queries.shape[:3], dtype=self._dtype, device=self.device)
+        layout, n_losses = self._layout(batch), losses[0].numel()
+
+        def learn(part: Part) -> tuple[Tensor, tuple[Tensor, ...]]:
+            own = {name: stacked.detach()[part.members].requires_grad_() for name, stacked in self.parameters.items()}
+            piece = part.of(batch)
+            loss = _losses(self._logits(own, piece, layout), piece.answers)
+            return loss.detach(), torch.autograd.grad(loss.sum() / n_losses, list(own.values()))
+
+        for part, (loss, gradients) in each(learn, parts_of(batch)):
+            losses[part.members, part.contexts] = loss
+            for parameter, gradient in zip(self.parameters.values(), gradients, strict=True):
+                if parameter.grad is None:
+                    parameter.grad = torch.empty_like(parameter)
+                of_part = parameter.grad[part.members]
+                of_part.copy_(gradient) if part.is_first else of_part.add_(gradient)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * self.learning_rate
         self.optimizer.step()
-        return loss.detach()
+        return losses
 
-    @torch.no_grad()
     def correct(self, batch: Batch) -> Tensor:
         """Whether every token of an answer is the most likely one: [N, B, K]."""
-        self.model.eval()
-        return (self.logits(batch).argmax(-1) == batch.answers).all(-1)
+        right = torch.empty(batch.queries.shape[:3], dtype=torch.bool, device=self.device)
+        layout = self._layout(batch)
 
-    @torch.no_grad()
-    def correct_with_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The same, and the loss of each query: [N, B, K] both."""
-        self.model.eval()
-        logits = self.logits(batch)
-        return (logits.argmax(-1) == batch.answers).all(-1), _losses(logits, batch.answers)
+        @torch.no_grad()
+        def answer(part: Part) -> Tensor:
+            piece = part.of(batch)
+            own = {name: stacked[part.members] for name, stacked in self.parameters.items()}
+            return (self._logits(own, piece, layout).argmax(-1) == piece.answers).all(-1)
 
-    def train_only(self, names: Collection[str] | None) -> None:
-        """From now on train only the parameters of these names, or with None all, with a new Adam."""
-        self._trained = names
-        self._set(self.parameters)
+        for part, of_part in each(answer, parts_of(batch)):
+            right[part.members, part.contexts] = of_part
+        return right
+
+    def _logits(self, parameters: Weights, batch: Batch, layout: Layout) -> Tensor:
+        logits = stacked_logits(self.model, parameters, layout, batch.context, batch.queries, batch.ablations)
+        return logits.unflatten(2, (-1, batch.answers.shape[3]))
+
+    def _layout(self, batch: Batch) -> Layout:
+        like = torch.empty((), dtype=self._dtype, device=self.device)
+        return Layout.of(self.model, batch.context, batch.queries, batch.answers.shape[3], self.causal, like)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next(iter(self.parameters.values())).dtype
 
     def weights(self, member: int) -> Weights:
         """A copy of a member's weights, on the CPU."""
@@ -124,7 +108,7 @@ class Ensemble:
         state = {"step": torch.zeros(())}
         for name, parameter in self.parameters.items():
             state[f"parameter/{name}"] = parameter.detach()
-            for key, value in self.optimizer.state.get(parameter, {}).items():
+            for key, value in self.optimizer.state[parameter].items():
                 if key == "step":
                     state["step"] = value  # one number: all parameters are updated together
                 else:
@@ -138,18 +122,13 @@ class Ensemble:
         if state["step"] == 0:
             return
         for name, parameter in self.parameters.items():
-            if not parameter.requires_grad:
-                continue
             moments = {key: state[f"{key}/{name}"].clone() for key in ("exp_avg", "exp_avg_sq")}
             self.optimizer.state[parameter] = {"step": state["step"].clone(), **moments}
 
     def _set(self, parameters: Weights) -> None:
-        self.parameters = {
-            name: tensor.detach().to(self.device).clone().requires_grad_(self._trained is None or name in self._trained)
-            for name, tensor in parameters.items()
-        }
+        self.parameters = {name: tensor.detach().to(self.device).clone().requires_grad_() for name, tensor in parameters.items()}
         self.optimizer = torch.optim.Adam(
-            [parameter for parameter in self.parameters.values() if parameter.requires_grad],
+            self.parameters.values(),
             lr=self.learning_rate,
             betas=self._betas,
             weight_decay=self._weight_decay,
@@ -159,9 +138,9 @@ class Ensemble:
 
 
 def _losses(logits: Tensor, answers: Tensor) -> Tensor:
-    """The cross-entropy of each query, [N, B, K], the mean over the tokens of its answer."""
-    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 3), answers.flatten(), reduction="none")
-    return loss.view(answers.shape).mean(-1)
+    """The mean over the tokens of an answer, [N, B, K]."""
+    losses = torch.nn.functional.cross_entropy(logits.flatten(0, 3), answers.flatten(), reduction="none")
+    return losses.view(answers.shape).mean(-1)
 
 
 class DivergedError(Exception):

@@ -57,6 +57,7 @@ def test_together_equals_alone(task, k, lm_task):
     assert (together.weights(0)["lm_head.weight"] - together.weights(1)["lm_head.weight"]).abs().max() > 0.01
 
 
+@pytest.mark.usefixtures("norms_in_full_precision")
 def test_a_step_by_hand():
     """Against Adam written out, on the plain mean loss of one model."""
     encoder, model = encoded("--task grid --n_train 60"), small_model()

@@ -1,0 +1,87 @@
+"""What members of an ensemble are given, and how it is cut into parts that are worked on one after the other, or side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Tokens of a part on a CPU, about: what a layer makes of them stays in the cache. It is fixed so that results are.
+TOKENS = 1024
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What N members are trained on, or asked: token ids, each member with a context and queries of its own.
+
+    context [N, B, C], queries [N, B, K, L], answers [N, B, K, T]
+    ablations: tensors for `attention.shared_context_attention`, each with a leading member axis
+    """
+
+    context: Tensor
+    queries: Tensor
+    answers: Tensor
+    ablations: dict[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of_arrays(
+        cls, context: np.ndarray, queries: np.ndarray, answers: np.ndarray, device: torch.device, **ablations: Tensor
+    ) -> Batch:
+        """The same from numpy arrays of any whole-number type."""
+        tokens = (torch.from_numpy(x.astype(np.int64)).to(device) for x in (context, queries, answers))
+        return cls(*tokens, {name: tensor.to(device) for name, tensor in ablations.items()})
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some members, and some of their contexts; `is_first` of the parts that these members have."""
+
+    members: slice
+    contexts: slice
+    is_first: bool
+
+    def of(self, batch: Batch) -> Batch:
+        """This part of a batch."""
+        tokens = (x[self.members, self.contexts] for x in (batch.context, batch.queries, batch.answers))
+        return Batch(*tokens, {name: self._of(name, tensor[self.members]) for name, tensor in batch.ablations.items()})
+
+    def _of(self, name: str, ablation: Tensor) -> Tensor:
+        return ablation[:, self.contexts] if name == "bias" else ablation[:, :, self.contexts]  # after the layers
+
+
+def parts_of(batch: Batch) -> list[Part]:
+    """The parts of a batch, a function of its shape and kind of device alone; on a GPU it is one."""
+    n_members, n_contexts, n_queries, length = batch.queries.shape
+    if batch.queries.device.type != "cpu":
+        return [Part(slice(n_members), slice(n_contexts), True)]
+    at_once = max(1, TOKENS // (batch.context.shape[2] + n_queries * length))  # contexts with their queries
+    members, contexts = max(1, at_once // n_contexts), min(at_once, n_contexts)
+    return [
+        Part(slice(i, i + members), slice(j, j + contexts), j == 0)
+        for i in range(0, n_members, members)
+        for j in range(0, n_contexts, contexts)
+    ]
+
+
+def each(work: Callable[[Part], T], parts: list[Part]) -> Iterator[tuple[Part, T]]:
+    """The parts and what `work` makes of each, in order.
+
+    They are dealt to as many threads as torch has, each of which computes alone: its operations are too small to be shared
+    well. So results do not depend on the number of threads.
+    """
+    n_threads = torch.get_num_threads()
+    if n_threads == 1 or len(parts) == 1:
+        yield from ((part, work(part)) for part in parts)
+        return
+    torch.set_num_threads(1)  # new threads take the number over
+    try:
+        with ThreadPoolExecutor(n_threads) as pool:
+            yield from zip(parts, pool.map(work, parts), strict=True)
+    finally:
+        torch.set_num_threads(n_threads)
