@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 # Tokens of a part on a CPU, about: what a layer makes of them stays in the cache. It is fixed so that results are.
-TOKENS = 1024
+TOKENS = 2048
 T = TypeVar("T")
 
 
