@@ -13,20 +13,23 @@ from torch import Tensor
 
 from engine.operations import softmax_back
 
-ROWS = 96  # of the context's scores are made at once, at most: earlier rows need fewer columns
+ROWS = 64  # of the context's scores are made at once, at most: earlier rows need fewer columns
 OWN = 64  # positions of queries that are asked together, at most; each sees its own alone, so more of them would be wasted
 
 
 class Attended:
     """softmax(queryᵀ key + bias) · factors, applied to value: query [M, D, R], key and value [M, D, S] → [M, D, R].
 
-    bias is [R, S], or [B, 1, R, S] for B sequences of M / B heads; factors are None or [M, R, S].
+    bias is [R, S'], for the last S' columns, or [B, 1, R, S] for B sequences of M / B heads; factors are None or [M, R, S].
     """
 
     def __init__(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor, factors: Tensor | None):
         self.query, self.key, self.value, self.factors = query, key, value, factors
         scores = torch.bmm(query.mT, key)
-        (scores if bias.dim() == 2 else scores.unflatten(0, (len(bias), -1))).add_(bias)
+        if bias.dim() == 2:
+            scores[:, :, -bias.shape[1] :].add_(bias)
+        else:
+            scores.unflatten(0, (len(bias), -1)).add_(bias)
         self.weights = scores.softmax(-1)
         self.used = self.weights if factors is None else self.weights * factors
         self.read = torch.bmm(value, self.used.mT)
@@ -51,7 +54,7 @@ class AmongContext:
         edges = [n * i // n_parts for i in range(n_parts + 1)]
         self.parts = []
         for start, end in pairwise(edges):
-            hides = later[start:end, :end] if bias is None else bias[..., start:end, :end]
+            hides = later[start:end, start:end] if bias is None else bias[..., start:end, :end]
             factor = None if factors is None else factors[:, start:end, :end]
             self.parts.append(Attended(query[:, :, start:end], key[:, :, :end], value[:, :, :end], hides, factor))
         self.read = self.parts[0].read if n_parts == 1 else torch.cat([part.read for part in self.parts], dim=2)
@@ -62,8 +65,8 @@ class AmongContext:
         for part in self.parts:
             end = part.key.shape[2]
             of_part, k, v = part.backward(gradient[:, :, start:end])
-            of_key[:, :, :end] += k
-            of_value[:, :, :end] += v
+            of_key[:, :, :end].add_(k)
+            of_value[:, :, :end].add_(v)
             of_query.append(of_part)
             start = end
         return of_query[0] if len(of_query) == 1 else torch.cat(of_query, dim=2)
@@ -97,10 +100,10 @@ class OfQueries:
         self.n_groups = next((x.shape[1] for x in (keep, noise) if x is not None), 1)
         size = 1 if factors is not None else _bundle(n_queries // self.n_groups, length)
         self.n_bundles = n = n_queries // size
-        hides = _hides(future, size, n_context)
+        hides = _hides(future, size)
         if bias is not None:
             to_context = bias.expand(-1, -1, len(hides), -1)
-            hides = torch.cat([to_context, hides[:, n_context:].expand(len(bias), 1, -1, -1)], dim=3)
+            hides = torch.cat([to_context, hides.expand(len(bias), 1, -1, -1)], dim=3)
             hides = hides if n == 1 else hides.repeat_interleave(n, 0)
         if n > 1 or self.n_groups > 1 or noise is not None or keep is not None:
             key = self._of_bundles(key[:, None, :, :n_context], key)
@@ -139,12 +142,12 @@ def _bundle(n_queries: int, length: int) -> int:
     return next(size for size in range(max(1, min(n_queries, OWN // length)), 0, -1) if n_queries % size == 0)
 
 
-def _hides(future: Tensor, size: int, n_context: int) -> Tensor:
-    """[size·R, C + size·L]: 0 to the context, future [R, L] to a query's own positions, the lowest number to others'."""
-    (n_rows, length), lowest = future.shape, torch.finfo(future.dtype).min
-    own = future.new_full((size, n_rows, size, length), lowest)
+def _hides(future: Tensor, size: int) -> Tensor:
+    """[size·R, size·L]: future [R, L] where a query meets its own positions, the lowest number where it meets others'."""
+    n_rows, length = future.shape
+    own = future.new_full((size, n_rows, size, length), torch.finfo(future.dtype).min)
     own.diagonal(dim1=0, dim2=2).copy_(future[..., None].expand(-1, -1, size))
-    return torch.cat([future.new_zeros(size * n_rows, n_context), own.view(size * n_rows, size * length)], dim=1)
+    return own.view(size * n_rows, size * length)
 
 
 def _apart(x: Tensor, n: int) -> Tensor:
