@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -32,6 +34,7 @@ class Ensemble:
     ):
         self.model, self.causal, self.device = model.to(device), causal, device
         self.learning_rate, self._betas, self._weight_decay = learning_rate, (0.9, beta2), weight_decay
+        self._trained: Collection[str] | None = None
         self._set({name: torch.stack([w[name] for w in weights]) for name in weights[0]})
 
     def __len__(self) -> int:
@@ -50,14 +53,17 @@ class Ensemble:
         layout, n_losses = self._layout(batch), losses[0].numel()
 
         def learn(part: Part) -> tuple[Tensor, tuple[Tensor, ...]]:
-            own = {name: stacked.detach()[part.members].requires_grad_() for name, stacked in self.parameters.items()}
+            own = {
+                name: stacked.detach()[part.members].requires_grad_(stacked.requires_grad)
+                for name, stacked in self.parameters.items()
+            }
             piece = part.of(batch)
             loss = _losses(self._logits(own, piece, layout), piece.answers)
-            return loss.detach(), torch.autograd.grad(loss.sum() / n_losses, list(own.values()))
+            return loss.detach(), torch.autograd.grad(loss.sum() / n_losses, [x for x in own.values() if x.requires_grad])
 
         for part, (loss, gradients) in each(learn, parts_of(batch)):
             losses[part.members, part.contexts] = loss
-            for parameter, gradient in zip(self.parameters.values(), gradients, strict=True):
+            for parameter, gradient in zip(self._of_adam(), gradients, strict=True):
                 if parameter.grad is None:
                     parameter.grad = torch.empty_like(parameter)
                 of_part = parameter.grad[part.members]
@@ -69,18 +75,36 @@ class Ensemble:
 
     def correct(self, batch: Batch) -> Tensor:
         """Whether every token of an answer is the most likely one: [N, B, K]."""
-        right = torch.empty(batch.queries.shape[:3], dtype=torch.bool, device=self.device)
-        layout = self._layout(batch)
+        return self._asked(batch, lambda logits, answers: [_right(logits, answers)])[0]
+
+    def correct_with_loss(self, batch: Batch) -> list[Tensor]:
+        """The same, and the loss of each query: [N, B, K] both."""
+        return self._asked(batch, lambda logits, answers: [_right(logits, answers), _losses(logits, answers)])
+
+    def train_only(self, names: Collection[str] | None) -> None:
+        """From now on train only the parameters of these names, or with None all, with a new Adam."""
+        self._trained = names
+        self._set(self.parameters)
+
+    def _asked(self, batch: Batch, measure: Callable[[Tensor, Tensor], list[Tensor]]) -> list[Tensor]:
+        """What `measure` makes of logits and answers, [N, B, K] each."""
+        layout, found = self._layout(batch), []
 
         @torch.no_grad()
-        def answer(part: Part) -> Tensor:
+        def answer(part: Part) -> list[Tensor]:
             piece = part.of(batch)
             own = {name: stacked[part.members] for name, stacked in self.parameters.items()}
-            return (self._logits(own, piece, layout).argmax(-1) == piece.answers).all(-1)
+            return measure(self._logits(own, piece, layout), piece.answers)
 
         for part, of_part in each(answer, parts_of(batch)):
-            right[part.members, part.contexts] = of_part
-        return right
+            found = found or [torch.empty(batch.queries.shape[:3], dtype=x.dtype, device=self.device) for x in of_part]
+            for whole, x in zip(found, of_part, strict=True):
+                whole[part.members, part.contexts] = x
+        return found
+
+    def _of_adam(self) -> list[Tensor]:
+        """The parameters that are trained."""
+        return [parameter for parameter in self.parameters.values() if parameter.requires_grad]
 
     def _logits(self, parameters: Weights, batch: Batch, layout: Layout) -> Tensor:
         logits = stacked_logits(self.model, parameters, layout, batch.context, batch.queries, batch.ablations)
@@ -108,7 +132,7 @@ class Ensemble:
         state = {"step": torch.zeros(())}
         for name, parameter in self.parameters.items():
             state[f"parameter/{name}"] = parameter.detach()
-            for key, value in self.optimizer.state[parameter].items():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
                 if key == "step":
                     state["step"] = value  # one number: all parameters are updated together
                 else:
@@ -122,13 +146,18 @@ class Ensemble:
         if state["step"] == 0:
             return
         for name, parameter in self.parameters.items():
+            if not parameter.requires_grad:
+                continue
             moments = {key: state[f"{key}/{name}"].clone() for key in ("exp_avg", "exp_avg_sq")}
             self.optimizer.state[parameter] = {"step": state["step"].clone(), **moments}
 
     def _set(self, parameters: Weights) -> None:
-        self.parameters = {name: tensor.detach().to(self.device).clone().requires_grad_() for name, tensor in parameters.items()}
+        self.parameters = {
+            name: tensor.detach().to(self.device).clone().requires_grad_(self._trained is None or name in self._trained)
+            for name, tensor in parameters.items()
+        }
         self.optimizer = torch.optim.Adam(
-            self.parameters.values(),
+            self._of_adam(),
             lr=self.learning_rate,
             betas=self._betas,
             weight_decay=self._weight_decay,
@@ -137,8 +166,12 @@ class Ensemble:
         )
 
 
+def _right(logits: Tensor, answers: Tensor) -> Tensor:
+    return (logits.argmax(-1) == answers).all(-1)
+
+
 def _losses(logits: Tensor, answers: Tensor) -> Tensor:
-    """The mean over the tokens of an answer, [N, B, K]."""
+    """The cross-entropy of each query, [N, B, K], the mean over the tokens of its answer."""
     losses = torch.nn.functional.cross_entropy(logits.flatten(0, 3), answers.flatten(), reduction="none")
     return losses.view(answers.shape).mean(-1)
 
