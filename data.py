@@ -10,8 +10,10 @@ import numpy as np
 
 import prompts
 from engine.streams import stream
+from flags.checks import check
 from flags.config import BadInput
-from tasks import make_task
+from flags.stages import stages_of
+from tasks import check_task, make_task
 from tasks.task import CURRICULA, ROTATIONS, Items, Task, check_queries
 
 if TYPE_CHECKING:
@@ -206,4 +208,13 @@ def check_episodes(config: Config, encoder: Encoder) -> None:
                 encoder.examples(encoder.episodes(config.seed, "test", rotation, curriculum, config.n_test))
         except ValueError as error:
             raise BadInput("ablation", config.ablation, f"{config.load_data_from}: {error}") from None
-    check_queries(config, example.queries.shape[1])
+    n_queries = example.queries.shape[1]
+    check_queries(config, n_queries)
+    for stage in stages_of(config)[:-1]:
+        try:
+            check(stage.config)
+            check_task(stage.config)
+            check_queries(stage.config, n_queries)
+        except BadInput as error:
+            why = f"stage {stage.number} of the recipe does not fit these flags ({error}); pass --stage_steps 0 to do without"
+            raise BadInput("stage_steps", "", why) from None

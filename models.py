@@ -79,7 +79,10 @@ def draw_weights(model: LlamaForCausalLM, seed: int, scale: float, start: int = 
 
 
 def initial_weights(model: LlamaForCausalLM, config: Config, encoder: Encoder, seed: int, start: int = 0) -> Weights:
-    """The weights that a seed's metalearning starts from (--weight_init, --init_scale, --readout_steps)."""
+    """The weights that a seed's metalearning starts from (--weight_init, --init_scale, --readout_steps); without metalearning those
+    that finetuning does (--iwl_init_scale)."""
+    if not config.n_epochs:
+        return draw_weights(model, seed, config.iwl_init_scale, start)
     weights = draw_weights(model, seed, config.init_scale, start)
     if config.weight_init == "matching":
         starts.match(weights, model.config)

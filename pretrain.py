@@ -239,9 +239,9 @@ class Metalearning:
         for member, s in enumerate(self.active):
             right = int(n_correct[member, novel])
             is_best = s.take(right, float(f"{loss[member, novel]:.6g}"), self.config.keep_by)
-            if is_best:
-                self.kept[s.seed] = self.ensemble.weights(member)
             s.passed = self.stage.bar is not None and right >= self.stage.bar * self.n_novel
+            if is_best or s.passed:  # what reached the bar goes on, also where an earlier model had a lower loss
+                self.kept[s.seed] = self.ensemble.weights(member)
             recorder.write(
                 "pretrain_accuracy",
                 (

@@ -55,7 +55,7 @@ class Bench:
         self.encoder = Encoder(config, make_task(config))
         model = models.build(**models.architecture(config, self.encoder.vocab_size))
         self.architecture, self.rate = models.architecture(config, self.encoder.vocab_size), config.pretrain_lr
-        self.weights = models.draw_weights(model, 0, config.init_scale, config.weight_init)
+        self.weights = models.draw_weights(model, 0, config.init_scale)
         self.model, self.shape = model, values_shape(model.config)
 
     def episodes(self, split: str, n: int):

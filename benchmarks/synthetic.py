@@ -17,6 +17,7 @@ from data import n_batches
 from engine.streams import stream
 from flags.command_line import parse
 from flags.config import Config
+from flags.stages import Stage, n_queries, stages_of
 
 CHANCE = {"grid": 0.04, "category": 0.5}
 
@@ -79,7 +80,7 @@ def _grid(config: Config, seed: int, condition: tuple[str, str, str, str], steps
 
 def _tests(config: Config, seed: int, condition: tuple[str, str, str, str], rng: np.random.Generator) -> pd.DataFrame:
     init, rotation, context, _ = condition
-    levels, subsets = list(config.test_levels), [*(f"study_{group}" for group in _groups(config)), "novel"]
+    levels, subsets = list(config.test_levels), _subsets(config)
     rows = _grid(config, seed, condition, _steps(config, config.finetune_test_every), test_level=levels, subset=subsets)
     sizes = {"study_A": 5, "study_B": 4} if config.task == "grid" else {}
     rows["n_queries"] = rows.subset.map(lambda name: 16 if name == "novel" else sizes.get(name, 8)) * np.where(
@@ -104,31 +105,46 @@ def _losses(config: Config, seed: int, condition: tuple[str, str, str, str], rng
 
 
 def _metalearning(config: Config, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
-    """Validations that climb from chance to .99, a little later for each seed, and losses, at the steps that a job has them at."""
-    n_queries = 25 if config.task == "grid" else config.n_symbols**2
-    per_epoch = n_batches(config, config.n_train, n_queries)
-    total, subsets = config.n_epochs * per_epoch, [*(f"study_{group}" for group in _groups(config)), "novel"]
+    """Validations of each stage, which climb from chance to .99, a little later for each seed, and losses, where a job has them."""
     validations, losses = [], []
-    for seed in config.seeds:
-        kept, stale, last = -1, 0, 0
-        for last in _times(total, config.test_every, per_epoch, first=True):
-            climb = 1 / (1 + np.exp(-(last - (0.3 + 0.05 * (seed % 5)) * total) / max(1, 0.05 * total)))
-            right = rng.binomial(1000, CHANCE[config.task] + (0.99 - CHANCE[config.task]) * (climb if total else 0), len(subsets))
-            kept, stale, is_best = max(kept, right[-1]), 0 if right[-1] > kept else stale + 1, int(right[-1] > kept)
-            validations += [(seed, last, -(-last // per_epoch), *of, 1000, is_best) for of in zip(subsets, right, strict=True)]
-            if config.stop_early and (stale >= config.patience or kept == 1000):
-                break
-        steps = sorted(
-            {*(step for step in _times(total, config.print_every, per_epoch) if step <= last), *([last] if last else [])}
-        )
-        losses += [(seed, step, -(-step // per_epoch), subset, 1.0) for step in steps for subset in subsets]
+    for stage in stages_of(config):
+        per_epoch = n_batches(stage.config, config.n_train, n_queries(vars(config)))
+        total = stage.n_steps(per_epoch)
+        for seed in config.seeds:
+            found, last = _validations(stage, seed, per_epoch, rng)
+            validations += found
+            steps = {*(step for step in _times(total, config.print_every, per_epoch) if step <= last), *([last] if last else [])}
+            where = [(seed, stage.number, step, -(-step // per_epoch)) for step in sorted(steps)]
+            losses += [(*step, subset, 1.0) for step in where for subset in _subsets(config)]
     rows = {"pretrain_accuracy": validations, "pretrain_loss": losses}
     return {name: pd.DataFrame(of, columns=list(COLUMNS[name])) for name, of in rows.items()}
 
 
+def _validations(stage: Stage, seed: int, per_epoch: int, rng: np.random.Generator) -> tuple[list[tuple], int]:
+    """The validations of a seed in a stage, and the step at which it ended."""
+    config, total, subsets = stage.config, stage.n_steps(per_epoch), _subsets(stage.config)
+    rows, kept, least, stale, last = [], -1, float("inf"), 0, 0
+    for last in _times(total, config.test_every, per_epoch, first=True):
+        climb = 1 / (1 + np.exp(-(last - (0.3 + 0.05 * (seed % 5)) * total) / max(1, 0.05 * total)))
+        right = rng.binomial(1000, CHANCE[config.task] + (0.99 - CHANCE[config.task]) * (climb if total else 0), len(subsets))
+        loss = round(1.01 - climb + 0.01 * rng.random(), 4)
+        is_best = loss < least if config.keep_by == "loss" else right[-1] > kept
+        kept, least, stale = max(kept, right[-1]), min(least, loss), 0 if is_best else stale + 1
+        where = (seed, stage.number, last, -(-last // per_epoch))
+        rows += [(*where, *of, 1000, loss, int(is_best)) for of in zip(subsets, right, strict=True)]
+        is_through = stale >= config.patience or (config.keep_by == "accuracy" and kept == 1000)
+        if (stage.bar is not None and right[-1] >= stage.bar * 1000) or (config.stop_early and is_through):
+            break
+    return rows, last
+
+
+def _subsets(config: Config) -> list[str]:
+    return [*(f"study_{group}" for group in _groups(config)), "novel"]
+
+
 def _times(total: int, every: int, per_epoch: int, first: bool = False) -> list[int]:
-    """The updates after which a job writes: each multiple of `every`, the last of each epoch; with `first` also 0."""
-    return [step for step in range(not first, total + 1) if step % every == 0 or step % per_epoch == 0]
+    """The updates after which a job writes: each multiple of `every`, the last of each epoch, and the last; with `first` also 0."""
+    return [step for step in range(not first, total + 1) if step % every == 0 or step % per_epoch == 0 or step == total]
 
 
 def _llm(config: Config) -> dict[str, pd.DataFrame]:

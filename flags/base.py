@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +87,7 @@ def _seeds_of(job: Path) -> list[_Seed]:
         flags = in_todays_words(dict(json.loads((job / "config.json").read_text(encoding="utf-8"))["flags"]))
         by = flags.get("keep_by", "accuracy")
         return [_Seed(seed, n, job, flags) for seed, n in _validated_seeds(job / "pretrain_accuracy.csv", by).items()]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError):
         return []
 
 
@@ -100,8 +102,9 @@ def _without_seeds(flags: dict[str, Any]) -> dict[str, Any]:
 
 def _validated_seeds(path: Path, by: str) -> dict[int, float]:
     """What the kept model of each seed was kept by: its right novel answers, or its loss on them with a minus."""
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["subset"] == "novel" and row["is_best"] == "1"]
+    packed = path.with_suffix(".csv.gz")  # as results that are handed on have it
+    text = (path.read_bytes() if path.exists() else gzip.decompress(packed.read_bytes())).decode()
+    rows = [row for row in csv.DictReader(text.splitlines()) if row["subset"] == "novel" and row["is_best"] == "1"]
     last = max((int(row.get("stage") or 1) for row in rows), default=1)
     rows = [row for row in rows if int(row.get("stage") or 1) == last]
     # The last new best is the kept one.

@@ -20,6 +20,8 @@ def check(config: Config) -> None:
     for name, why in without_effect(vars(config)).items():
         if getattr(config, name):
             raise BadInput(name, getattr(config, name), f"{why}; leave the flag out")
+    if config.stage_steps and not config.stages:
+        raise BadInput("stage_steps", config.stage_steps, "there is no stage before the last; leave the flag out")
     _check_ablation(config)
     if not config.n_epochs and config.pretrain_steps:
         raise BadInput("pretrain_steps", config.pretrain_steps, "--n_epochs 0 is no metalearning; leave the flag out")

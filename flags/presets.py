@@ -181,14 +181,23 @@ def stages(preset: str | None, task: str, recipe: str | None) -> tuple[dict[str,
 
 def without_effect(flags: dict[str, Any]) -> dict[str, str]:
     """The flags of the robust recipe that a job with these flags has no use for, and why: 0 in it, and refused if passed."""
-    why = {}
+    why = dict.fromkeys(("readout_steps", "stage_steps"), no_start(flags)) if no_start(flags) else {}
     if flags.get("n_epochs") == 0:
         why["restarts"] = "--n_epochs 0 is no metalearning, which could start again"
-        why["readout_steps"] = why["stage_steps"] = "--n_epochs 0 is no metalearning"
     if flags.get("load_model_from") is not None:
         why["restarts"] = "--load_model_from has no other weights to start from"
-        why["readout_steps"] = why["stage_steps"] = "--load_model_from is no start from random weights"
     return why
+
+
+def no_start(flags: dict[str, Any]) -> str:
+    """Say why metalearning starts from no random weights in a job with these flags; empty if it does."""
+    if flags.get("n_epochs") == 0:
+        return "--n_epochs 0 is no metalearning"
+    return "--load_model_from is no start from random weights" if flags.get("load_model_from") is not None else ""
+
+
+# Initial weights of metalearning: without such a start the preset's values are recorded, and others refused.
+OF_START = ("init_scale", "weight_init")
 
 
 def _levels(preset: str | None, experiment: str) -> tuple[float, ...]:

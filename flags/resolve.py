@@ -27,6 +27,10 @@ def resolve(passed: dict[str, Any]) -> Config:
     values = {**presets.values(preset, task, experiment, passed.get("recipe"), passed.get("n_epochs")), **passed}
     values.update(preset=preset, task=task, experiment=experiment)
     values.update({name: passed.get(name, 0) for name in presets.without_effect(values)})
+    if why := presets.no_start(values):
+        for name in presets.OF_START:
+            if name in passed:
+                raise BadInput(name, passed[name], f"{why}; random weights that finetuning starts from have --iwl_init_scale")
     known = {f.name: f.default for f in dataclasses.fields(Config)} | values
     values["stages"] = before_the_last(presets.stages(preset, task, passed.get("recipe")), known)
     values["out_dir"] = values.get("out_dir") or _default_folder(Config(**values), passed)

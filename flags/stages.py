@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 # What an earlier stage may have less of. A smaller task or model learns sooner (docs/emergence.md).
 SIZES = ("n_in_context", "n_layers", "p_flip_xy")
 OF_DATA = ("n_in_context", "p_flip_xy")
-# What only a start from random weights has, so only the first stage.
-OF_START = ("weight_init", "init_scale", "readout_steps")
+# How an earlier stage's batches are cut.
+OF_BATCH = ("queries_per_episode", "pretrain_bs")
 # All that an earlier stage may name.
 IN_STAGE = {*SIZES, "pretrain_lr", "lr_schedule", "pretrain_bs", "queries_per_episode", "warmup_steps", "pretrain_steps", "bar"}
 
@@ -37,21 +37,31 @@ def n_steps(n_epochs: int, pretrain_steps: int | None, per_epoch: int) -> int:
     return min(n_epochs, 1) * (pretrain_steps or n_epochs * per_epoch)
 
 
+def n_queries(flags: dict[str, Any]) -> int:
+    """Queries of an episode that flags make: one for each item."""
+    return 25 if flags["task"] == "grid" else flags["n_symbols"] ** 2
+
+
 def before_the_last(table: tuple[dict[str, Any], ...], flags: dict[str, Any]) -> tuple[dict[str, Any], ...]:
     """Return the stages of a recipe's table that a job with these flags has before its last.
 
-    A stage has at most the sizes of the last one, and one that is no smaller is left out. Episodes of files are as they are.
+    A stage has at most the sizes of the last one, and one that is no smaller, or no larger than the stage before it, is left out.
+    Episodes of files are as they are. Where a stage's own batches would not divide an episode's queries, it has those of the last.
     """
     if flags["n_epochs"] == 0 or flags["load_model_from"] is not None or flags["stage_steps"] == 0:
         return ()
-    found = []
+    found, there = [], [[flags[name] for name in SIZES]]
     for stage in table:
         stage = {name: value for name, value in stage.items() if not (name in OF_DATA and flags["load_data_from"])}
         stage |= {name: min(stage[name], flags[name]) for name in SIZES if name in stage}
+        if n_queries(flags) % stage.get("queries_per_episode", 1):
+            stage = {name: value for name, value in stage.items() if name not in OF_BATCH}
         if flags["stage_steps"]:
             stage["pretrain_steps"] = min(stage["pretrain_steps"], flags["stage_steps"])
-        if any(stage[name] < flags[name] for name in SIZES if name in stage):
+        sizes = [stage.get(name, flags[name]) for name in SIZES]
+        if sizes not in there:
             found.append(stage)
+            there.append(sizes)
     return tuple(found)
 
 

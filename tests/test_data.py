@@ -98,17 +98,6 @@ def test_an_epoch_has_every_query_once(seed, epoch, n_episodes, sizes):
     assert pairs == [(e, q) for e in range(n_episodes) for q in range(n_queries)]
 
 
-@pytest.mark.parametrize("n_left_out", [0, 1, 13, 19, 20])
-def test_an_epoch_without_some_episodes_has_the_others_again_in_its_order(n_left_out):
-    left_out = np.random.default_rng(n_left_out).permutation(20) < n_left_out
-    episode, queries = metalearning_groups(3, 1, 20, 25, 5)
-    some, their_queries = metalearning_groups(3, 1, 20, 25, 5, left_out)
-    there = [i for i in range(100) if not left_out[episode[i]]] if n_left_out < 20 else list(range(100))
-    again = [there[i % len(there)] for i in range(100)]
-    assert some.tolist() == episode[again].tolist()
-    assert their_queries.tolist() == queries[again].tolist()
-
-
 def test_epochs_and_seeds_are_shuffled_differently():
     orders = {metalearning_groups(s, e, 20, 25, 5)[1].tobytes() for s in range(3) for e in range(3)}
     assert len(orders) == 9

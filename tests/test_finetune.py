@@ -154,7 +154,7 @@ def test_few_shot_is_that_of_the_kept_weights(finished_job):
         kept = models.load_weights(folder / "checkpoints" / f"best_seed{seed}.safetensors", model)
         counted = {name: [] for name in ("kept", "initial")}
         there = []
-        for name, weights in (("kept", kept), ("initial", models.draw_weights(model, seed, config.init_scale, config.weight_init))):
+        for name, weights in (("kept", kept), ("initial", models.draw_weights(model, seed, config.init_scale))):
             model.load_state_dict(weights)
             for rotation in ("unrotated", "rotated"):
                 for context in encoder.task.curricula:
@@ -189,9 +189,10 @@ def test_company_changes_nothing(setting, tmp_path):
 
 
 def test_every_member_starts_from_its_seeds_weights_with_finetunings_own_optimiser(tmp_path):
-    """--finetune_lr and --adam_beta2, without metalearning's rate and weight decay; causal answers one position earlier."""
+    """--finetune_lr and --finetune_beta2, without metalearning's rate and weight decay; causal answers one position earlier."""
     flags = "--lm_task causal --n_runs 2 --congruent_only --n_blocks 1 --n_steps_per_block 5 --max_members 40"
-    config = configured(f"{TINY['grid']} {flags} --finetune_lr 0.003 --pretrain_lr 0.1 --adam_beta2 0.5 --weight_decay 9")
+    flags = f"{flags} --pretrain_lr 0.1 --adam_beta2 0.9 --weight_decay 9"
+    config = configured(f"{TINY['grid']} {flags} --finetune_lr 0.003 --finetune_beta2 0.5")
     encoder = Encoder(config, make_task(config))
     model = built(config, encoder)
 

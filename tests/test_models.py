@@ -6,7 +6,7 @@ from transformers import LlamaForCausalLM
 import models
 from data import Encoder
 from tasks import make_task
-from tests.conftest import built, configured
+from tests.conftest import built, configured, encoded
 
 
 def paper_model(task: str, flags: str = "") -> LlamaForCausalLM:
@@ -58,8 +58,9 @@ def test_initial_weights():
 
 
 def test_matching_initial_weights():
-    model = paper_model("grid", "--n_layers 2")
-    plain, weights = models.draw_weights(model, 1, 0.1), models.draw_weights(model, 1, 0.1, "matching")
+    config, encoder = configured(flags := "--task grid --n_layers 2 --init_scale 0.1 --weight_init matching"), encoded(flags)
+    model = built(config, encoder)
+    plain, weights = models.draw_weights(model, 1, 0.1), models.initial_weights(model, config, encoder, 1)
     changed = {name for name in weights if not torch.equal(weights[name], plain[name])}
     attention = {f"model.layers.{layer}.self_attn.{part}_proj.weight" for layer in (0, 1) for part in "ko"}
     assert changed == attention | {"lm_head.weight"}

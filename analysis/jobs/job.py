@@ -137,6 +137,7 @@ class Job:
         words += ["--task", self.task, "--experiment", self.flags["experiment"]]
         derived = {"task", "experiment", "base_seeds", "stages", *(_inherited() if self.flags["load_model_from"] else ())}
         derived |= presets.without_effect(self.flags).keys()
+        derived |= set(presets.OF_START) if presets.no_start(self.flags) else set()
         if self.flags["load_model_from"]:  # else the base's values would stand for the preset's
             flags = {name: value for name, value in flags.items() if name not in _handed_on(self.flags["experiment"])}
         for name, value in self.flags.items():

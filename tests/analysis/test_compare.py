@@ -93,7 +93,7 @@ def test_random_weights_beside_metalearned_ones_are_the_same_or_refused(here):
     job("--seed 1")
     job("--seed 2 --experiment iwl_only")
     load(here)
-    for flag, value in (("init_scale", "0.05"), ("adam_beta2", "0.9"), ("weight_init", "matching"), ("attention_dropout", "0.1")):
+    for flag, value in (("iwl_init_scale", "0.05"), ("finetune_beta2", "0.9"), ("attention_dropout", "0.1")):
         folder = job(f"--seed 3 --experiment iwl_only --{flag} {value}")
         with pytest.raises(Unreadable, match=f"--{flag} "):
             load(here)

@@ -43,7 +43,7 @@ def test_a_tidy_table_of_all_jobs(here):
     assert sorted(blocked.seed.unique()) == [1, 2, 3]
     first = load(here).select("demo", "grid")
     assert set(sweep.table("finetune_accuracy", first).task) == {"grid"}
-    assert len(sweep.table("pretrain_accuracy", first)) == (1410 // 50 + 1 + 6) * 3  # validations, one more an epoch; subsets
+    assert len(sweep.table("pretrain_accuracy", first)) == (500 // 50 + 1 + 1) * 3  # validations, one more an epoch; subsets
     assert sweep.table("llm_accuracy").empty
 
 
@@ -107,7 +107,7 @@ def test_levels_of_a_trade_off_are_no_doubles(here):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ("--seed 2 --pretrain_lr 0.5", "--pretrain_lr 0.003 and 0.5"),
+        ("--seed 2 --pretrain_lr 0.5", "--pretrain_lr 0.001 and 0.5"),
         ("--pt_rot_cond rotated --max_len 99", "--max_len 64 and 99"),
         ("--seed 2 --experiment iwl_only --finetune_lr 1", "--finetune_lr 0.0003 and 1.0"),
     ],
@@ -267,11 +267,12 @@ def test_a_table_without_its_end_is_named_with_its_line(here):
 def test_the_command_of_a_job_makes_the_same_job(here):
     base = job("--pt_cond interleaved --no_congruent_only --seed 4 --n_runs 2")
     base = base.rename(base.with_name("the base's $(own) *"))
-    left_out = job("--task grid --p_flip_xy 0.5 --recipe robust --n_epochs 30 --unflipped_epochs 20 --seed 7")
+    staged = job("--task grid --p_flip_xy 0.5 --n_layers 4 --pretrain_steps 60 --stage_steps 40 --seed 7")
+    alone = job("--task grid --experiment iwl_only --iwl_init_scale 0.05 --seed 7")
     trade_off = write([*SMALL.split(), "--experiment", "tradeoff_noise", "--load_model_from", str(base), "--ablation_level", "4"])
     usual = "--n_epochs 2 --pt_cond blocked"  # the preset's curriculum, which is not the base's
     further = write([*SMALL.split(), "--load_model_from", str(base), *usual.split()])
-    for folder in (base, left_out, trade_off, further):
+    for folder in (base, staged, alone, trade_off, further):
         found = next(j for j in load(here).jobs if j.folder == folder)
         again = parse(shlex.split(found.command)[2:]).defining_values()
         recorded = json.loads((folder / "config.json").read_text())["flags"]

@@ -10,18 +10,18 @@ from analysis.jobs.tables import COLUMNS
 from analysis.measures.summary import summarise
 from tests.conftest import ROOT
 
-VALIDATION = """0,0,0,novel,2,10,1
-0,0,0,study_A,0,5,1
-0,0,0,study_B,4,4,1
-0,10,1,novel,6,10,1
-0,10,1,study_A,5,5,1
-0,10,1,study_B,1,4,1
-0,20,2,novel,9,10,1
-0,20,2,study_A,3,5,1
-0,20,2,study_B,4,4,1
-0,30,3,novel,8,10,0
-0,30,3,study_A,5,5,0
-0,30,3,study_B,4,4,0
+VALIDATION = """0,1,0,0,novel,2,10,0.5,1
+0,1,0,0,study_A,0,5,0.5,1
+0,1,0,0,study_B,4,4,0.5,1
+0,1,10,1,novel,6,10,0.5,1
+0,1,10,1,study_A,5,5,0.5,1
+0,1,10,1,study_B,1,4,0.5,1
+0,1,20,2,novel,9,10,0.5,1
+0,1,20,2,study_A,3,5,0.5,1
+0,1,20,2,study_B,4,4,0.5,1
+0,1,30,3,novel,8,10,0.5,0
+0,1,30,3,study_A,5,5,0.5,0
+0,1,30,3,study_B,4,4,0.5,0
 """
 
 
@@ -36,12 +36,13 @@ def job(folder, validation=VALIDATION, tests="", **flags):
 def test_the_kept_model_is_the_one_of_the_last_new_best(tmp_path):
     """Three validations of a seed found a new best; the kept weights are those of step 20, the second epoch's end."""
     found = summarise(job(tmp_path))["metalearning"]
-    assert found == [{"seed": 0, "step": 20, "n_steps": 30, "start": 1, "n_starts": 2, "novel": 0.9, "study": pytest.approx(7 / 9)}]
+    steps = {"seed": 0, "step": 20, "n_steps": 30, "start": 1, "n_starts": 2, "stages": [30]}
+    assert found == [{**steps, "novel": 0.9, "study": pytest.approx(7 / 9)}]
 
 
 def test_the_start_that_the_kept_model_is_of(tmp_path):
     """With two epochs a start, the third epoch is of the second start."""
-    lines = VALIDATION.replace("0,30,3,novel,8,10,0", "0,30,3,novel,10,10,1").replace("5,0\n", "5,1\n").replace("4,0\n", "4,1\n")
+    lines = VALIDATION.replace("novel,8,10,0.5,0", "novel,10,10,0.5,1").replace("0.5,0\n", "0.5,1\n")
     (found,) = summarise(job(tmp_path, lines))["metalearning"]
     assert (found["step"], found["start"], found["n_starts"], found["novel"]) == (30, 2, 2, 1.0)
 

@@ -6,9 +6,9 @@ import shutil
 import pytest
 
 import main
-from analysis.jobs import whole
 from analysis.jobs.load import load
 from analysis.jobs.tables import BadTable
+from analysis.jobs.whole_metalearning import updates_per_epoch
 from benchmarks.synthetic import write
 from data import n_batches
 from tests.conftest import TINY, configured, encoded
@@ -46,7 +46,7 @@ def test_any_line_of_a_real_job_that_is_lost_or_doubled(copied, table):
     for i in chosen:
         said = refused(copied, table, [*lines[: i + 1], *lines[i:]])
         assert f"line {i + 2}: is of the same" in said, said
-        rows_before = table == "pretrain_loss" and int(lines[i].split(",")[1]) % 5  # of an epoch's short last batch
+        rows_before = table == "pretrain_loss" and int(lines[i].split(",")[2]) % 5  # of an epoch's short last batch
         if not rows_before:
             refused(copied, table, [*lines[:i], *lines[i + 1 :]])
         other = chosen[0] if chosen[0] != i else chosen[1]  # as many lines as there should be
@@ -73,7 +73,7 @@ def test_updates_of_an_epoch_are_those_that_are_made(finished_job):
     job, rows = load(finished_job[1]).jobs[0], load(finished_job[1]).table("pretrain_accuracy")
     config, encoder = configured(TINY[finished_job[0]]), encoded(TINY[finished_job[0]])
     made = n_batches(config, config.n_train, encoder.episodes(0, "test", "unrotated", "blocked", 1).queries.shape[1])
-    assert whole._updates_per_epoch(job, rows) == made == rows[rows.epoch == 1].step.max()
+    assert updates_per_epoch(job, job.flags, rows) == made == rows[rows.epoch == 1].step.max()
 
 
 def test_jobs_that_stop_early_and_start_again_are_whole(tmp_path):
@@ -85,9 +85,9 @@ def test_jobs_that_stop_early_and_start_again_are_whole(tmp_path):
         sweep.table(table)
     rows = sweep.table("pretrain_accuracy")
     assert (rows.epoch > 8).any()  # of the third start
-    assert rows.step.max() < 12 * whole._updates_per_epoch(sweep.jobs[0], rows)  # and it stopped early
+    assert rows.step.max() < 12 * updates_per_epoch(sweep.jobs[0], sweep.jobs[0].flags, rows)  # and it stopped early
     lines = lines_of(tmp_path / "job" / "pretrain_accuracy.csv")
-    last_start = [line for line in lines[1:] if int(line.split(",")[2]) > 8]
+    last_start = [line for line in lines[1:] if int(line.split(",")[3]) > 8]
     assert "lacks the validation" in refused(tmp_path / "job", "pretrain_accuracy", [x for x in lines if x not in last_start])
 
 

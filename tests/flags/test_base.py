@@ -1,5 +1,7 @@
 """Starting from weights: of a job, of a file, of the published code."""
 
+import csv
+import gzip
 import json
 import pickle
 import shutil
@@ -11,7 +13,7 @@ import main
 import models
 from data import Encoder
 from finetune import plan
-from flags.base import find_base
+from flags.base import NoBase, find_base
 from flags.command_line import parse
 from flags.config import BadInput
 from tasks import make_task
@@ -34,10 +36,10 @@ def test_a_job_folder_hands_on_its_data_model_and_best_seed(finished_job):
         assert getattr(config, name) == base[name], name
     assert (config.n_runs, config.init, config.experiment) == (1, "loaded", "icl_iwl")
     validated = {}
-    for line in (folder / "pretrain_accuracy.csv").read_text().splitlines()[1:]:
-        seed, _, _, subset, n_correct, _, is_best = line.split(",")
-        if subset == "novel" and is_best == "1":
-            validated[int(seed)] = int(n_correct)
+    with open(folder / "pretrain_accuracy.csv", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if (row["subset"], row["is_best"]) == ("novel", "1"):
+                validated[int(row["seed"])] = int(row["n_correct"])
     assert validated[config.seed] == max(validated.values())
     assert parse(["--load_model_from", str(folder), "--base_seed", "1"]).seed == 1
 
@@ -229,6 +231,44 @@ def test_a_seed_is_ranked_by_its_last_new_best(tmp_path):
     assert find_base(tmp_path, None, 1).seeds == (0,)
     assert find_base(tmp_path, None, 2).seeds == (0, 1)
     assert find_base(tmp_path, 1, 1).seeds == (1,)
+
+
+def of_two_seeds(folder, keep_by: str) -> str:
+    """A job's folder as far as a base needs it: two seeds, two stages; returns the table of its validations.
+
+    In the last stage the kept model of seed 0 answers more, and that of seed 1 has the lower loss; seed 2 has not reached it."""
+    lines = ["seed,stage,step,epoch,subset,n_correct,n_queries,loss,is_best"]
+    for seed, stage, step, right, loss, new in (
+        (0, 1, 50, 1, 0.001, 1),
+        (1, 1, 50, 16, 9.0, 1),
+        (2, 1, 50, 16, 0.0, 1),
+        (0, 2, 0, 3, 0.9, 1),
+        (0, 2, 10, 9, 0.5, 1),
+        (0, 2, 20, 16, 0.1, 0),
+        (1, 2, 0, 5, 0.2, 1),
+        (1, 2, 10, 2, 0.01, 0),
+    ):
+        lines.append(f"{seed},{stage},{step},0,novel,{right},16,{loss},{new}")
+    (folder / "config.json").write_text(json.dumps({"flags": {"seed": 0, "n_runs": 2, "keep_by": keep_by}}))
+    (folder / "checkpoints").mkdir()
+    for seed in (0, 1):
+        (folder / "checkpoints" / f"best_seed{seed}.safetensors").touch()
+    return "\n".join([*lines, ""])
+
+
+@pytest.mark.parametrize(("keep_by", "best"), [("accuracy", 0), ("loss", 1)])
+def test_seeds_are_ranked_by_what_they_were_kept_by_in_the_last_stage(keep_by, best, tmp_path):
+    """Also from the compressed table of results that were handed on; a damaged one is none."""
+    table = of_two_seeds(tmp_path, keep_by)
+    (tmp_path / "pretrain_accuracy.csv").write_text(table)
+    assert find_base(tmp_path, None, 2).seeds == (best, 1 - best)
+    (tmp_path / "pretrain_accuracy.csv").unlink()
+    packed = gzip.compress(table.encode())
+    (tmp_path / "pretrain_accuracy.csv.gz").write_bytes(packed)
+    assert find_base(tmp_path, None, 2).seeds == (best, 1 - best)
+    (tmp_path / "pretrain_accuracy.csv.gz").write_bytes(packed[:-20])
+    with pytest.raises(NoBase, match="holds no job that can be read"):
+        find_base(tmp_path, None, 1)
 
 
 def test_what_a_trade_off_takes_over(finished_job):

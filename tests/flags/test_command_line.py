@@ -14,7 +14,7 @@ import pytest
 
 import main
 from flags.command_line import parse
-from flags.config import BadInput, Config
+from flags.config import METALEARNING, BadInput, Config
 from tests.conftest import ROOT, TINY, configured, encoded, run_main
 from tests.test_main import contents
 
@@ -300,38 +300,21 @@ def test_a_log_has_plain_lines_with_the_time_left(finished_job):
 
 
 @pytest.mark.parametrize(
-    ("preset", "task", "rate", "updates", "batch"),
+    ("preset", "task", "rate", "updates", "batch", "of_trade_off"),
     [
-        ("demo", "grid", 1e-4, 300, 9),
-        ("laptop", "grid", 1e-4, 500, 9),
-        ("demo", "category", 3e-4, 200, 8),
-        ("laptop", "category", 1.5e-4, 400, 8),
+        ("demo", "grid", 1e-4, 300, 9, (3e-4, 200, 5)),
+        ("laptop", "grid", 1e-4, 500, 5, (1e-4, 500, 5)),
+        ("demo", "category", 3e-4, 200, 8, (3e-4, 200, 8)),
+        ("laptop", "category", 1e-5, 500, 32, (1e-5, 500, 32)),
     ],
 )
-def test_small_trade_offs_finetune_for_less(preset, task, rate, updates, batch, tmp_path):
+def test_small_presets_finetune_for_less(preset, task, rate, updates, batch, of_trade_off, tmp_path):
     config = configured(f"--preset {preset} --task {task}")
     assert (config.finetune_lr, config.n_steps_per_block, config.finetune_bs) == (rate, updates, batch)
     (tmp_path / "base.safetensors").touch()
     config = configured(f"--preset {preset} --task {task} --experiment tradeoff_mask --load_model_from {tmp_path}/base.safetensors")
-    assert (config.finetune_lr, config.n_steps_per_block) == (3e-4, 200)
-    assert (config.finetune_bs, config.restarts) == ({"grid": 5, "category": 8}[task], 0)
-
-
-@pytest.mark.parametrize(
-    ("flags", "epochs"),
-    [
-        ("--recipe robust", 20),
-        ("--recipe robust --n_epochs 5", 2),  # at most half of all
-        ("--recipe robust --n_epochs 5 --unflipped_epochs 4", 4),
-        ("--recipe robust --p_flip_xy 0", 0),
-        ("--recipe robust --p_flip_xy 1", 0),
-        ("--recipe robust --n_epochs 0 --n_blocks 1", 0),
-        ("--preset laptop --task grid --p_flip_xy 0.5 --n_epochs 14", 7),
-        ("--preset paper", 0),
-    ],
-)
-def test_epochs_without_flips(flags, epochs):
-    assert configured(flags).unflipped_epochs == epochs
+    assert (config.finetune_lr, config.n_steps_per_block, config.finetune_bs) == of_trade_off
+    assert (config.restarts, config.stages) == (0, ())
 
 
 @pytest.mark.parametrize("task", ["grid", "category"])
@@ -340,14 +323,24 @@ def test_a_recipe_changes_how_metalearning_goes_and_nothing_else(task):
         configured(f"--preset paper --task {task} {recipe}") for recipe in ("", "--recipe published", "--recipe robust")
     )
     assert paper.defining_values() == published.defining_values()
+    assert paper.stages == ()
     changed = {name for name, value in robust.defining_values().items() if value != paper.defining_values()[name]}
-    ours = {"pretrain_lr", "pretrain_bs", "queries_per_episode", "warmup_steps", "adam_beta2", "init_scale", "restarts"}
-    assert changed == ours | {"grid": {"weight_init", "unflipped_epochs"}, "category": {"lr_schedule"}}[task]
+    of_metalearning = {f.name for f in dataclasses.fields(Config) if f.metadata["group"] == METALEARNING}
+    assert {"stages", "keep_by", "pretrain_bs", "queries_per_episode", "adam_beta2", "init_scale"} < changed
+    assert changed <= of_metalearning | {"stages"}
     assert robust.out_dir == paper.out_dir.replace("results/", "results/robust_")
-    small = configured(f"--preset laptop --task {task}")
-    assert small.unflipped_epochs == 0  # there are no flips
-    assert {getattr(small, name) == getattr(robust, name) for name in ours} == {True}
     assert configured(f"--recipe robust --task {task} --pretrain_lr 0.5").pretrain_lr == 0.5
+
+
+@pytest.mark.parametrize("task", ["grid", "category"])
+def test_the_laptop_is_the_published_model_and_task_in_the_robust_way(task):
+    """What is left different is how much is finetuned."""
+    small, robust = (
+        configured(f"--preset {preset} --task {task} --n_runs 1 --seed 1") for preset in ("laptop", "paper --recipe robust")
+    )
+    changed = {name for name, value in small.defining_values().items() if value != robust.defining_values()[name]}
+    assert changed == {"n_test", "congruent_only", "with_iwl_only", "n_steps_per_block"}
+    assert small.stages == robust.stages
 
 
 @pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(Config) if f.type in ("str", "str | None")])

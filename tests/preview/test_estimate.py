@@ -1,8 +1,12 @@
 """What --dry_run counts, by hand."""
 
-import pytest
+import dataclasses
 
-from preview.estimate import Work, _finetuning, _metalearning
+import pytest
+import torch
+
+from flags.stages import stages_of
+from preview.estimate import Setting, Work, _finetuning, _metalearning, estimate
 from tests.conftest import configured, encoded
 
 FLAGS = "--task grid --congruent_only --test_one_rot_cond --n_blocks 2 --n_steps_per_block 10 --max_members 40"
@@ -47,6 +51,35 @@ def test_metalearning_counts_updates_and_chunks_of_seeds():
     """12 × 25 queries in batches of 100 are three updates an epoch; five seeds, two at a time, are three chunks."""
     flags = f"{FLAGS} --n_train 12 --n_val 4 --n_epochs 4 --pretrain_bs 100 --queries_per_episode 5 --test_every 5"
     flags = f"{flags} --n_runs 5 --max_members 2"
-    training, validation = _metalearning(configured(flags), encoded(flags), 25)
-    assert training == Work("metalearning", 3 * 12, 2, 20, 5, True)
+    (stage,) = stages_of(configured(flags))
+    training, validation = _metalearning(stage, Setting.of_stage(stage, encoded(flags), torch.device("cpu")))
+    assert training == Work("training", 3 * 12, 2, 20, 5, True)
     assert validation == Work("validation", 3 * (1 + 2 + 4), 2, 4, 25, False)
+
+
+def test_each_stage_is_listed_with_its_own_work():
+    """Category: 12 episodes of 16 queries. In the first stage 10 groups of two are an update and 10 updates an epoch, in the last
+    12 groups of four and 4 updates. Validations come at each 5, at an epoch's end and at the last."""
+    flags = "--task category --n_task_dims 20 --n_symbols 4 --n_in_context 12 --n_train 12 --n_val 4 --n_test 2 --n_layers 2"
+    flags += (
+        " --n_heads 2 --d_model 16 --d_ff 16 --n_blocks 0 --test_every 5 --n_epochs 9 --pretrain_steps 6 --restarts 1 --n_runs 3"
+    )
+    flags += " --pretrain_bs 48 --queries_per_episode 4 --print_every 100"
+    first = {"n_in_context": 4, "n_layers": 1, "pretrain_steps": 7, "pretrain_bs": 20, "queries_per_episode": 2, "bar": 0.75}
+    config, encoder = dataclasses.replace(configured(flags), stages=(first,)), encoded(flags)
+    device = torch.device("cpu")
+    settings = [Setting.of_stage(stage, encoder, device) for stage in stages_of(config)]
+    works = [work for stage, setting in zip(stages_of(config), settings, strict=True) for work in _metalearning(stage, setting)]
+    assert works == [
+        Work("stage 1, training", 7, 3, 10, 2, True),
+        Work("stage 1, validation", 3, 3, 4, 16, False),
+        Work("stage 2, training", 6, 3, 12, 4, True),
+        Work("stage 2, validation", 4, 3, 4, 16, False),  # at 4 as well: an epoch's end
+    ]
+    assert [setting.episode.context.shape[1] for setting in settings] == [1 + 4 * 5, 1 + 12 * 5]
+    assert settings[0].n_parameters < settings[1].n_parameters
+    text = estimate(config, encoder, settings[1].model, device)
+    told = "  1: --n_in_context 4 --n_layers 1 --pretrain_steps 7 --pretrain_bs 20 --queries_per_episode 2, until novel accuracy in"
+    assert f"{told} validation is 0.75\n" in text
+    assert [line.split("  ")[0] for line in text.splitlines() if line.startswith("stage ")] == [work.what for work in works]
+    assert text.endswith("(cpu); a stage may reach its bar sooner, with one start a seed of each stage, of 2 at most (--restarts).")

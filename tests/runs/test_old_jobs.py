@@ -12,8 +12,9 @@ OLD = Path(__file__).parent / "old_jobs"
 FLAGS = (
     "--task category --n_layers 1 --n_heads 2 --d_model 8 --d_ff 8 --n_task_dims 6 --n_symbols 4 --n_in_context 8 --max_len 64 "
     "--n_train 24 --n_val 4 --n_test 2 --n_epochs 3 --pretrain_lr 0.01 --recipe robust --queries_per_episode 4 --pretrain_bs 40 "
-    "--test_every 7 --print_every 5 --n_blocks 2 --n_steps_per_block 13 --finetune_bs 3 --finetune_test_every 5 --restarts 0 "
-    "--threads 1"
+    "--warmup_steps 100 --weight_init normal --readout_steps 0 --keep_by accuracy --stage_steps 0 --finetune_beta2 0.98 "
+    "--iwl_init_scale 0.1 --test_every 7 --print_every 5 --n_blocks 2 --n_steps_per_block 13 --finetune_bs 3 "
+    "--finetune_test_every 5 --restarts 0 --threads 1"
 )
 
 

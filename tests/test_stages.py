@@ -1,0 +1,318 @@
+"""Metalearning through stages, at a size of seconds."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import models
+from data import Encoder
+from engine.attention import answer_logits
+from flags.stages import stages_of
+from pretrain import Metalearning, metalearn
+from runs.records import Job
+from tasks import make_task
+from tests.conftest import TINY, built, configured
+
+CPU = torch.device("cpu")
+# In the first stage one of six seeds reaches the bar at once, one after four updates, and the others miss it.
+STAGES = (
+    {"n_in_context": 4, "n_layers": 1, "queries_per_episode": 2, "pretrain_bs": 20, "pretrain_steps": 8, "bar": 0.3},
+    {"n_layers": 1, "pretrain_steps": 7, "bar": 0.4},
+)
+LAST = "--test_every 1 --print_every 4 --pretrain_steps 10 --keep_by loss --readout_steps 6"
+OF_TASK = {"category": "--n_labels 4 --readout_lr 0.001", "grid": ""}
+
+
+def staged(flags: str = "", stages=STAGES, task: str = "category"):
+    """The configuration of a tiny job with stages, and its episodes."""
+    config = dataclasses.replace(configured(f"{TINY[task]} {LAST} {OF_TASK[task]} {flags}"), stages=stages)
+    return config, Encoder(config, make_task(config))
+
+
+def metalearned(folder, config, encoder, job=None):
+    """The tables that metalearning leaves, and the kept weights of each seed."""
+    job = job or Job(folder, config.defining_values(), {}, {}, save_minutes=10)
+    metalearn(config, encoder, {}, job, CPU)
+    job.close()
+    model = built(config, encoder)
+    kept = {seed: models.load_weights(job.checkpoints / f"best_seed{seed}.safetensors", model) for seed in config.seeds}
+    return pd.read_csv(folder / "pretrain_accuracy.csv"), pd.read_csv(folder / "pretrain_loss.csv"), kept
+
+
+def recorder(folder) -> Job:
+    return Job(folder, {}, {}, {}, save_minutes=10)
+
+
+def same(one, other) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_every_stage_has_its_rows_and_ends_at_its_bar(tmp_path):
+    """Steps begin anew in each stage. 4 episodes have 48 novel queries with 4 study items, and 32 with 8."""
+    config, encoder = staged("--n_runs 6")
+    accuracy, losses, _ = metalearned(tmp_path, config, encoder)
+    n_steps = {1: 8, 2: 7, 3: 10}
+    ends = []
+    for (seed, stage), rows in accuracy[accuracy.subset == "novel"].groupby(["seed", "stage"]):
+        assert set(rows.n_queries) == {48 if stage == 1 else 32}
+        passed = rows.n_correct >= {1: 0.3, 2: 0.4, 3: 2}[stage] * rows.n_queries
+        last = rows.step.max()
+        assert rows.step.tolist() == list(range(last + 1))
+        assert not passed[:-1].any()
+        assert passed.iloc[-1] or last == n_steps[stage]
+        ends.append((stage, int(last)))
+        written = losses[(losses.seed == seed) & (losses.stage == stage)].step
+        assert sorted(set(written)) == sorted({*range(4, last + 1, 4), *([last] if last else [])})
+    assert len(ends) == 3 * 6
+    assert {last for stage, last in ends if stage == 1} == {1, 4, 8}, "other bars are needed"
+
+
+def test_what_reaches_the_bar_waits_and_goes_on_to_the_next_stage(tmp_path):
+    """The weights of that validation, whatever the others do after it, and although an earlier model may have had a lower loss."""
+    config, encoder = staged("--n_runs 6")
+    first, second, _ = stages_of(config)
+    run = Metalearning(first, encoder, {}, list(config.seeds), CPU)
+    run.run(job := recorder(tmp_path / "all"), 0)
+    job.close()
+    rows = pd.read_csv(job.folder / "pretrain_accuracy.csv").query("subset == 'novel'")
+    ends = rows[rows.n_correct >= 0.3 * 48].groupby("seed").step.max()
+    assert 0 < len(ends) < 6, "other bars are needed"
+    for seed, end in ends.items():
+        alone = Metalearning(first, encoder, {}, [seed], CPU)
+        for _ in range(end):
+            alone._update()
+        for name, tensor in alone.ensemble.weights(0).items():
+            assert (tensor - run.kept[seed][name]).abs().max() < 1e-3, name
+    entered = Metalearning(second, encoder, run.kept, list(config.seeds), CPU)
+    for member, seed in enumerate(config.seeds):
+        assert same(entered.ensemble.weights(member), run.kept[seed])
+
+
+def test_a_seed_is_the_same_alone_and_in_company_through_all_stages(tmp_path):
+    config, encoder = staged("--n_runs 3 --restarts 1")
+    together, _, kept = metalearned(tmp_path / "together", config, encoder)
+    alone, alone_encoder = staged("--seed 1 --restarts 1")
+    rows, _, kept_alone = metalearned(tmp_path / "alone", alone, alone_encoder)
+    columns = ["stage", "step", "epoch", "subset", "n_correct", "is_best"]
+    assert rows[columns].to_numpy().tolist() == together.loc[together.seed == 1, columns].to_numpy().tolist()
+    assert rows.loss.tolist() == pytest.approx(together.loss[together.seed == 1].tolist(), rel=1e-3)
+    for name, tensor in kept_alone[1].items():
+        assert (tensor - kept[1][name]).abs().max() < 1e-3, name
+
+
+def test_a_seed_that_misses_its_bar_starts_the_stage_again_and_then_goes_on(tmp_path, capsys):
+    """No seed can reach these bars. Each start has other initial weights in the first stage, and other batches in the second."""
+    stages = tuple({**stage, "bar": 1.0} for stage in STAGES)
+    config, encoder = staged("--n_runs 2 --restarts 2 --print_every 1", stages)
+    accuracy, *_ = metalearned(tmp_path / "job", config, encoder)
+    assert accuracy.groupby(["seed", "stage"]).step.max().tolist() == [24, 21, 30] * 2
+    assert "less than the 1.0 of stage 2: it goes on with the next stage (restart 2 of at most 2)" in capsys.readouterr().err
+    first, second, _ = stages_of(config)
+    run = Metalearning(first, encoder, {}, [0, 1], CPU)
+    drawn = []
+    for start in range(3):
+        drawn.append(run.ensemble.weights(1))
+        assert same(drawn[start], models.initial_weights(run.model, config, encoder, 1, start))
+        run.run(job := recorder(tmp_path / f"start{start}"), 0)
+        job.close()
+        assert run.start_again() == (start < 2)
+    assert not any(same(one, other) for one, other in itertools.combinations(drawn, 2))
+
+    run = Metalearning(second, encoder, run.kept, [0, 1], CPU)
+    entered = run.ensemble.weights(0)
+    trained = []
+    for start in range(3):
+        assert same(run.ensemble.weights(0), entered)
+        run._update()
+        trained.append(run.ensemble.weights(0)["lm_head.weight"])
+        run.step = (start + 1) * run.n_steps
+        assert run.start_again() == (start < 2)
+    assert not any(torch.equal(one, other) for one, other in itertools.combinations(trained, 2))
+
+
+def test_at_first_the_readout_alone_is_trained():
+    """Six updates of each start of the first stage, from a readout of zeros; then everything, with a new Adam."""
+    config, encoder = staged("--n_runs 2")
+    first, second, _ = stages_of(config)
+    run = Metalearning(first, encoder, {}, [0, 1], CPU)
+    before = run.ensemble.weights(1)
+    assert not before["lm_head.weight"].any()
+    for step in range(6):
+        run._update()
+        now = run.ensemble.weights(1)
+        assert {name for name in now if not torch.equal(now[name], before[name])} == {"lm_head.weight"}, step
+    run._update()
+    after = run.ensemble.weights(1)
+    changed = {name for name in after if not torch.equal(after[name], now[name])}
+    assert changed == after.keys()
+    # an Adam's first update moves each weight by its rate, whatever the size of its gradient
+    moved = (after["lm_head.weight"] - now["lm_head.weight"]).abs()
+    assert moved.max() == pytest.approx(0.01, rel=1e-3)
+    later = Metalearning(second, encoder, dict(enumerate(map(run.ensemble.weights, range(2)))), [0, 1], CPU)
+    entered = later.ensemble.weights(0)
+    later._update()
+    assert {name for name, tensor in later.ensemble.weights(0).items() if not torch.equal(tensor, entered[name])} == entered.keys()
+
+
+def test_warm_up_and_falling_rate_come_after_the_readouts_updates():
+    """Eleven updates: three of the readout, two of warm-up, and then eight that would end at 0 with a twelfth."""
+    flags = "--pretrain_lr 0.02 --readout_steps 3 --readout_lr 0.05 --warmup_steps 2 --lr_schedule linear"
+    config, encoder = staged(f"{flags} --pretrain_steps 11 --restarts 1", ())
+    run = Metalearning(stages_of(config)[0], encoder, {}, [0], CPU)
+    for start in range(2):
+        rates = []
+        for run.step in range(start * 11, start * 11 + 11):
+            rates.append(0.02 * run.rate())
+        falling = [0.02 * k / 7 for k in range(6, 0, -1)]
+        assert rates == pytest.approx([0.05] * 3 + [0.01, 0.02] + falling)
+        run.step += 1
+        assert run.start_again() == (start == 0)
+
+
+@pytest.mark.parametrize("task", ["grid", "category"])
+def test_a_grown_model_answers_alike_and_then_trains_its_new_layers(task, tmp_path):
+    config, encoder = staged("--n_layers 4", ({"n_layers": 2, "pretrain_steps": 9},), task)
+    first, last = stages_of(config)
+    small = Metalearning(first, encoder, {}, [0], CPU)
+    for _ in range(9):
+        small._update()
+    weights = small.ensemble.weights(0)
+    large = Metalearning(last, encoder, {0: weights}, [0], CPU)
+    grown = large.ensemble.weights(0)
+    assert same({name: grown[name] for name in weights}, weights)
+    assert len(grown) == len(weights) + 2 * 9
+    e = encoder.episodes(0, "validation", "unrotated", "blocked", 4)
+    tokens = [torch.from_numpy(x.astype(int)) for x in (e.context, e.queries)]
+    logits = []
+    for run, of_model in ((small, weights), (large, grown)):
+        run.model.load_state_dict(of_model)
+        with torch.no_grad():
+            logits.append(answer_logits(run.model, *tokens, e.answers.shape[2], causal=False))
+    assert logits[0].std() > 0.1
+    assert (logits[0] - logits[1]).abs().max() < 1e-6
+    for _ in range(2):
+        large._update()
+    trained = large.ensemble.weights(0)
+    for name in grown.keys() - weights.keys():
+        assert not torch.equal(trained[name], grown[name]), name
+
+
+def test_kept_is_the_lowest_loss_on_novel_queries_and_the_table_has_it(tmp_path):
+    """The first strict minimum; the loss, counted again query by query in flat sequences from the kept weights."""
+    config, encoder = staged("--n_runs 3 --pretrain_steps 30 --pretrain_lr 0.03", STAGES[:1])
+    accuracy, _, kept = metalearned(tmp_path, config, encoder)
+    model = built(config, encoder)
+    rises = 0
+    for seed in config.seeds:
+        novel = accuracy[(accuracy.seed == seed) & (accuracy.stage == 2) & (accuracy.subset == "novel")]
+        before = novel.loss.cummin().shift(fill_value=np.inf)
+        assert ((novel.loss < before) == (novel.is_best == 1)).all()
+        rises += int((novel.is_best == 0).sum())
+        step = novel.step[novel.is_best == 1].max()
+        rows = accuracy[(accuracy.seed == seed) & (accuracy.stage == 2) & (accuracy.step == step)].set_index("subset")
+        model.load_state_dict(kept[seed])
+        e = encoder.episodes(seed, "validation", "unrotated", "blocked", 4)
+        losses = {subset: [] for subset in e.subsets}
+        for i, q in itertools.product(range(4), range(16)):
+            context, query = (torch.from_numpy(x.astype(int))[None] for x in (e.context[i], e.queries[i, q : q + 1]))
+            with torch.no_grad():
+                logits = answer_logits(model, context, query, 1, causal=False)[0, 0, 0].double()
+            losses[e.subsets[e.subset[i, q]]].append(float(logits.logsumexp(0) - logits[int(e.answers[i, q, 0])]))
+        for subset, of_subset in losses.items():
+            assert len(of_subset) == rows.n_queries[subset]
+            assert rows.loss[subset] == pytest.approx(np.mean(of_subset), rel=1e-4)
+    assert rises, "other flags are needed"
+
+
+class Killed(Exception):
+    pass
+
+
+class DyingJob(Job):
+    """Saves after each update, and dies right before, or right after, the first save that `kill` names."""
+
+    kill = None
+
+    def save_due(self):
+        return True
+
+    def save(self, tensors, state):
+        chunk, stage, step, before = self.kill or (None,) * 4
+        where = state["step"] if state["phase"] == "metalearning" else "end"
+        of_stage = state.get("stage", 4) - (where == "end")  # the stage that is done
+        here = (state["chunk"] - (state["phase"] == "between chunks"), of_stage, where) == (chunk, stage, step)
+        if here and before:
+            raise Killed
+        super().save(tensors, state)
+        if here:
+            raise Killed
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_job_killed_inside_each_stage_and_between_two_leaves_the_same_bytes(tmp_path, before):
+    """Three seeds, two of them at once; also among the readout's updates, right at their end, and in a second start."""
+    stages = (STAGES[0], {**STAGES[1], "pretrain_steps": 4, "bar": 1.0})
+    config, encoder = staged("--n_runs 3 --max_members 2 --restarts 1 --pretrain_steps 5", stages)
+    metalearned(tmp_path / "undisturbed", config, encoder)
+    moments = [(1, 1), (1, 6), (1, 7), (1, 9), (1, "end"), (2, 2), (2, 5), (2, "end"), (3, 1), (3, 7), (3, "end")]
+    for chunk, (stage, step) in itertools.product((0, 1), moments):
+        job = DyingJob(tmp_path / "killed", config.defining_values(), {}, {}, save_minutes=0)
+        job.kill = (chunk, stage, step, before)
+        with pytest.raises(Killed):
+            metalearn(config, encoder, {}, job, CPU)
+        job.close()
+    metalearned(tmp_path / "killed", config, encoder)
+    files = [*(tmp_path / "undisturbed").glob("*.csv"), *(tmp_path / "undisturbed").glob("checkpoints/best*")]
+    assert len(files) == 4 + 3
+    for path in files:
+        assert path.read_bytes() == (tmp_path / "killed" / path.relative_to(tmp_path / "undisturbed")).read_bytes(), path.name
+
+
+def test_no_held_out_pair_of_dimensions_is_metalearned_in_any_stage():
+    """Of 20 · 19 ordered pairs, 300 are metalearned, so any other draw in a stage would show."""
+    config, encoder = staged("--n_train 300 --n_val 60 --n_test 20")
+    held_out = {tuple(p) for split, n in (("validation", 60), ("test", 20)) for p in encoder.task._dimension_pairs(0, split, n)}
+    assert len(held_out) == 80
+    for stage in stages_of(config):
+        of_stage = encoder.of(stage.config)
+        pairs = of_stage.task._dimension_pairs(0, "metalearning", 300)
+        assert len({tuple(pair) for pair in pairs}) == 300
+        assert held_out.isdisjoint(tuple(pair) for pair in pairs)
+        run = Metalearning(stage, encoder, {}, [0], CPU)
+        for context, pair in zip(run.episodes[0].context, pairs, strict=True):
+            words = [word.split("_") for word in encoder.text(context).split(" ") if word.startswith("symbol_")]
+            assert {int(dim) for _, dim, _ in words} == set(pair.tolist())
+            assert len(words) == 2 * stage.config.n_in_context
+
+
+def test_no_held_out_names_are_metalearned_in_any_stage():
+    """Of the 14,400 ways to name an episode's colours and animals, all but 20 are drawn."""
+    flags = "--real_words --generate_all --n_train 14200 --n_val 100 --n_test 10"
+    config, encoder = staged(flags, ({"p_flip_xy": 0.0, "n_layers": 1, "pretrain_steps": 1}, {"n_layers": 1}), "grid")
+    task = encoder.task
+
+    def names(of, split, n, rotation="unrotated", curriculum="blocked"):
+        return {row.tobytes() for row in of._episode_names(0, split, rotation, curriculum, n)}
+
+    held_out = names(task, "validation", 100)
+    for rotation, curriculum in itertools.product(("unrotated", "rotated"), task.curricula):
+        held_out |= names(task, "test", 10, rotation, curriculum)
+    assert len(held_out) == 180
+    for stage in stages_of(config):
+        of_stage = names(encoder.of(stage.config).task, "metalearning", 14200)
+        assert len(of_stage) == 14200
+        assert held_out.isdisjoint(of_stage)
+
+
+def test_episodes_without_flips_are_the_same_but_for_their_answers():
+    """Of a stage and of the last one: the same names and cells."""
+    config, encoder = staged("--n_train 40", ({"p_flip_xy": 0.0},), "grid")
+    first, last = (Metalearning(stage, encoder, {}, [0], CPU).episodes[0] for stage in stages_of(config))
+    assert np.array_equal(first.queries, last.queries)
+    is_flipped = (first.answers != last.answers).any((1, 2))
+    assert 10 < is_flipped.sum() < 30
+    assert np.array_equal(first.answers[is_flipped], last.answers[is_flipped][..., ::-1])
