@@ -168,7 +168,7 @@ def values(preset: str | None, task: str, experiment: str, recipe: str | None, n
     of_recipe = RECIPES[recipe][task] if recipe else {}
     of_recipe = of_recipe | (_ROBUST_DEMO[task] if (preset, recipe) == ("demo", "robust") else {})
     found = {**PAPER_VALUES[task], **longer, **of_preset, **of_recipe, **shorter, **EXPERIMENT_VALUES[experiment], **levels}
-    if n_epochs is not None and found.get("pretrain_steps"):
+    if (n_epochs is not None or found.get("n_epochs") == 0) and found.get("pretrain_steps"):
         found["pretrain_steps"] = None  # the epochs that were asked for
     return found
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flags.config import BadInput, Config
+from flags.earlier import unrecorded
 from runs import tracking
 from runs.folder import FolderTaken, claim, is_finished
 from runs.interrupt import Interrupted, StopFlag
@@ -50,7 +51,7 @@ def check_folder(config: Config) -> bool:
 
 def holds_finished(config: Config, overwrite: bool = False) -> bool:
     """Whether this job is finished in its folder (see `runs.folder.is_finished`)."""
-    return is_finished(Path(config.out_dir), config.defining_values(), overwrite, Config().defining_values())
+    return is_finished(Path(config.out_dir), config.defining_values(), overwrite, unrecorded(config))
 
 
 @contextlib.contextmanager

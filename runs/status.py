@@ -21,6 +21,7 @@ from pathlib import Path
 
 from flags.command_line import parse
 from flags.config import BadInput, Config
+from flags.earlier import unrecorded
 from runs import holding, lock
 from runs.folder import FolderTaken, is_finished
 from runs.sweep import ROOT, NoList, expected, names
@@ -75,7 +76,7 @@ def state_of(flags: list[str]) -> tuple[str, str]:
 def _state_in(folder: Path, shown: str, config: Config) -> tuple[str, str]:
     """Return a state and a word on it, of the job in its folder. Raises OSError, and what a damaged JSON file leads to."""
     try:
-        finished = is_finished(folder, config.defining_values(), defaults=Config().defining_values())
+        finished = is_finished(folder, config.defining_values(), defaults=unrecorded(config))
     except FolderTaken as error:
         return "refused", f"{shown}: {str(error).partition(';')[0]}"
     except RecursionError:

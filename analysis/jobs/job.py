@@ -15,6 +15,7 @@ from typing import Any
 from analysis.jobs import words
 from flags import presets
 from flags.config import CATEGORY, DATA, GRID, MODEL, PROMPT, TRAINING, Config
+from flags.stages import before_the_last
 
 CHANGED = "changed"  # in a size's name: the task or the model is not the preset's
 TRADE_OFF_OF = {presets.EXPERIMENT_VALUES[name]["ablation"]: name for name in presets.TRADE_OFFS}
@@ -144,7 +145,18 @@ class Job:
             if name in derived or value == flags.get(name) or value is None:
                 continue
             words += _passed(name, value)
-        return shlex.join(words)
+        return shlex.join(words + self._without_stages())
+
+    def _without_stages(self) -> list[str]:
+        """Return the words that a job of an earlier program needs, which knew neither stages nor a number of updates."""
+        recipe = (self.execution.get("preset"), self.task, self.execution.get("recipe"))
+        words = []
+        if not self.flags["stages"] and self.flags["stage_steps"] is None and before_the_last(presets.stages(*recipe), self.flags):
+            words += ["--stage_steps", "0"]
+        usual = presets.values(*recipe[:2], self.flags["experiment"], recipe[2])
+        if self.flags["pretrain_steps"] is None and usual.get("pretrain_steps"):
+            words += ["--n_epochs", str(self.flags["n_epochs"])]
+        return words
 
 
 def _passed(name: str, value: Any) -> list[str]:
