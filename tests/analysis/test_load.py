@@ -225,6 +225,9 @@ def test_a_copy_keeps_a_job_that_lies_in_another_jobs_folder(here):
         ("flags", "base_seeds", [[1]]),
         ("flags", "base_seeds", ["1"]),
         ("flags", "base_seeds", None),
+        ("flags", "stages", 5),
+        ("flags", "stages", [{"n_layers": 2}, {"n_heads": 2}]),
+        ("flags", "stages", [["n_layers"]]),
     ],
 )
 def test_a_config_that_no_job_can_be_derived_from_hides_no_other_job(here, part, name, value):

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from data import Encoder, check_episodes
+from flags.checks import check
 from flags.command_line import parse
 from flags.config import BadInput
 from flags.stages import SIZES, before_the_last, flags_of, is_stage, stages_of
@@ -52,6 +53,26 @@ def test_updates_of_the_stages_have_a_limit():
     assert [s["pretrain_steps"] for s in configured("--task category --recipe robust").stages] == [900, 600]
     assert [s["pretrain_steps"] for s in configured("--task category --recipe robust --stage_steps 7").stages] == [7, 7]
     assert [s["pretrain_steps"] for s in configured("--task category --recipe robust --stage_steps 700").stages] == [700, 600]
+
+
+@pytest.mark.parametrize(
+    ("flags", "updates"),
+    [
+        ("--task category --recipe robust", 400),
+        ("--task grid --recipe robust", 600),
+        ("--preset demo", 700),
+        ("--preset demo --task grid", 500),
+        ("--task grid --recipe robust --pretrain_steps 9 --n_epochs 3", 9),
+        ("--task grid --recipe robust --n_epochs 3", None),
+        ("--task grid --recipe robust --n_epochs 0", None),
+        ("--preset laptop --experiment iwl_only", None),
+        ("--task category", None),
+    ],
+)
+def test_updates_of_the_last_stage_are_the_recipes_unless_epochs_are_passed(flags, updates):
+    config = configured(flags)
+    check(config)
+    assert config.pretrain_steps == updates
 
 
 def test_batches_that_do_not_divide_an_episodes_queries_are_left_out():

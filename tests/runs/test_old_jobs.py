@@ -1,11 +1,15 @@
 """Jobs that an earlier program began: they are resumed, finished and read."""
 
+import dataclasses
+import json
+import shlex
 import shutil
 from pathlib import Path
 
 import pytest
 
 from analysis.jobs.load import load
+from flags.command_line import parse
 from tests.conftest import run_main
 
 OLD = Path(__file__).parent / "old_jobs"
@@ -31,3 +35,16 @@ def test_a_job_of_an_earlier_program_is_resumed_and_read(phase, tmp_path):
     rows = load(tmp_path / "results").table("finetune_accuracy")  # refuses tables that lack rows
     assert sorted(set(rows.step)) == [0, 5, 10, 13, 15, 20, 25, 26]
     assert len(rows) == 8 * 3 * 16  # steps, subsets, members (2 rotations × 2 contexts × 2 step curricula × 2 episodes)
+
+
+def test_the_command_of_a_job_of_an_earlier_program_has_no_stages():
+    """It asks for the same today, and for the number of epochs: the recipe has updates."""
+    jobs = load(OLD).unfinished
+    assert len(jobs) == 2
+    jobs += [dataclasses.replace(job, flags={**job.flags, "n_layers": 4}) for job in jobs]
+    for job in jobs:
+        config = parse(shlex.split(job.command)[2:])
+        assert config.stage_steps == (0 if config.n_layers == 4 else None)  # one layer has no stage before it
+        again = {**config.defining_values(), "stage_steps": None}
+        assert json.loads(json.dumps(again)) == {name: json.loads(json.dumps(job.flags[name])) for name in again}
+        assert (config.finetune_beta2, config.iwl_init_scale, config.stages) == (0.98, 0.1, ())
