@@ -13,7 +13,8 @@ from transformers import LlamaForCausalLM
 
 import models
 from data import Encoder, Episodes, groups_per_batch, n_batches
-from engine.ensemble import Batch, Ensemble
+from engine.batch import TOKENS, Batch
+from engine.ensemble import Ensemble
 from finetune import plan
 from flags.config import Config
 from flags.stages import Stage, stages_of
@@ -173,7 +174,7 @@ def _seconds(work: Work, setting: Setting) -> float:
 
 
 def _bytes(work: Work, setting: Setting) -> float:
-    """Parameters with gradients and Adam's moments, and the activations that a backward pass needs, roughly."""
+    """Parameters with gradients and Adam's moments, and the activations of the parts that are worked on at once, roughly."""
     c, episode = setting.model.config, setting.episode
     n_context, length, n_answer = episode.context.shape[1], episode.queries.shape[2], episode.answers.shape[2]
     own = work.queries * length
@@ -182,7 +183,10 @@ def _bytes(work: Work, setting: Setting) -> float:
     numbers *= c.num_hidden_layers if work.trains else 2
     numbers += 3 * work.queries * n_answer * c.vocab_size
     state = setting.n_parameters * (4 if work.trains else 1)
-    return 4.0 * work.members * (state + work.contexts * numbers)
+    at_once = work.members * work.contexts
+    if setting.device.type == "cpu":  # see engine/batch.py
+        at_once = min(at_once, torch.get_num_threads() * max(1, TOKENS // _tokens(episode, work.queries)))
+    return 4.0 * (work.members * state + at_once * numbers)
 
 
 def _short(count: float) -> str:
