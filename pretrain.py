@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from ablate import attention_dropout
 from data import Encoder, groups_per_batch, metalearning_groups, n_batches
 from engine.attention import Weights
 from engine.ensemble import Batch, Ensemble, check_finite
+from engine.seeds import SeedProgress, flat, nested
 from flags.stages import Stage, stages_of
 from tasks.task import CRITERION
 from test import count_correct_with_loss
@@ -23,31 +24,6 @@ if TYPE_CHECKING:
     from runs.records import Job
 
 READOUT = frozenset({"lm_head.weight"})
-
-
-@dataclass
-class SeedProgress:
-    """What the loop remembers of a seed in a stage, beside its weights."""
-
-    seed: int
-    kept: int = -1  # novel validation queries answered rightly by the kept model
-    kept_loss: float = float("inf")  # its mean loss on these
-    best: int = -1  # the most right answers since the last start
-    best_loss: float = float("inf")  # the lowest loss since then
-    stale: int = 0  # validations in a row, since then, without a new best
-    passed: bool = False  # the stage's bar, since then
-    loss_sum: list[float] = field(default_factory=list)  # by subset, since the last row
-    loss_count: list[int] = field(default_factory=list)
-
-    def take(self, right: int, loss: float, by: str) -> bool:
-        """Note what a validation found; returns whether the model is the best so far, of all starts of the stage."""
-        is_best = loss < self.kept_loss if by == "loss" else right > self.kept
-        is_new = loss < self.best_loss if by == "loss" else right > self.best
-        self.stale = 0 if is_new else self.stale + 1
-        self.best, self.best_loss = max(self.best, right), min(self.best_loss, loss)
-        if is_best:
-            self.kept, self.kept_loss = right, loss
-        return is_best
 
 
 class Metalearning:
@@ -273,7 +249,7 @@ class Metalearning:
     def state(self, chunk: int) -> tuple[Weights, dict]:
         """Everything `restore` needs."""
         tensors = {f"ensemble/{name}": tensor for name, tensor in self.ensemble.state().items()}
-        tensors |= _flat("kept", self.kept) | (_flat("entered", self.entered) if self.stage.number > 1 else {})
+        tensors |= flat("kept", self.kept) | (flat("entered", self.entered) if self.stage.number > 1 else {})
         seeds = {"active": [asdict(s) for s in self.active], "stopped": [asdict(s) for s in self.stopped]}
         where = {"stage": self.stage.number, "start": self.start, "step": self.step}
         return tensors, {"phase": "metalearning", "chunk": chunk, **where, **seeds}
@@ -289,23 +265,7 @@ class Metalearning:
             self.ensemble.train_only(None)
         of_ensemble = {n.removeprefix("ensemble/"): t for n, t in tensors.items() if n.startswith("ensemble/")}
         self.ensemble.load_state(of_ensemble)
-        self.kept = _nested("kept", tensors)
-
-
-def _flat(what: str, weights: dict[int, Weights]) -> Weights:
-    """Weights of several seeds under one name each."""
-    return {f"{what}/{seed}/{name}": tensor for seed, of_seed in weights.items() for name, tensor in of_seed.items()}
-
-
-def _nested(what: str, tensors: Weights) -> dict[int, Weights]:
-    """The inverse of `_flat`; empty if there are none."""
-    found: dict[int, Weights] = {}
-    for key, tensor in tensors.items():
-        first, _, rest = key.partition("/")
-        if first == what:
-            seed, _, name = rest.partition("/")
-            found.setdefault(int(seed), {})[name] = tensor
-    return found
+        self.kept = nested("kept", tensors)
 
 
 def metalearn(config: Config, encoder: Encoder, loaded: dict[int, Weights], recorder: Job, device: torch.device) -> None:
@@ -317,7 +277,7 @@ def metalearn(config: Config, encoder: Encoder, loaded: dict[int, Weights], reco
     first = state.get("chunk", 0)
     chunks = [config.seeds[i : i + config.max_members] for i in range(0, len(config.seeds), config.max_members)]
     for chunk, seeds in list(enumerate(chunks))[first:]:
-        entered = _nested("entered", tensors) or loaded
+        entered = nested("entered", tensors) or loaded
         for stage in stages_of(config)[state.get("stage", 1) - 1 :]:
             run = Metalearning(stage, encoder, entered, list(seeds), device)
             if state.get("phase") == "metalearning":
@@ -330,7 +290,7 @@ def metalearn(config: Config, encoder: Encoder, loaded: dict[int, Weights], reco
                 recorder.say(note)
             entered = run.kept
             if not stage.is_last:
-                recorder.save(_flat("entered", entered), {"phase": "between stages", "chunk": chunk, "stage": stage.number + 1})
+                recorder.save(flat("entered", entered), {"phase": "between stages", "chunk": chunk, "stage": stage.number + 1})
         for seed, weights in run.kept.items():
             recorder.write_weights(f"best_seed{seed}.safetensors", weights)
         recorder.save({}, {"phase": "between chunks", "chunk": chunk + 1})

@@ -10,9 +10,10 @@ import models
 from analysis.measures.summary import summarise
 from data import Encoder
 from engine.ensemble import DivergedError
+from engine.seeds import SeedProgress
 from flags.command_line import parse
 from flags.stages import stages_of
-from pretrain import Metalearning, SeedProgress, metalearn
+from pretrain import Metalearning, metalearn
 from runs.records import Job
 from tasks import make_task
 from tests.conftest import TINY, built, configured

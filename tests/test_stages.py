@@ -11,8 +11,9 @@ import torch
 import models
 from data import Encoder
 from engine.attention import answer_logits
+from engine.seeds import SeedProgress
 from flags.stages import stages_of
-from pretrain import Metalearning, SeedProgress, metalearn
+from pretrain import Metalearning, metalearn
 from runs.records import Job
 from tasks import make_task
 from tests.conftest import TINY, built, configured
