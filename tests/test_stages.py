@@ -19,9 +19,9 @@ from tasks import make_task
 from tests.conftest import TINY, built, configured
 
 CPU = torch.device("cpu")
-# In the first stage one of six seeds reaches the bar at once, one after four updates, and the others miss it.
+# In the first stage two of six seeds reach the bar after four updates, and the others miss it.
 STAGES = (
-    {"n_in_context": 4, "n_layers": 1, "queries_per_episode": 2, "pretrain_bs": 20, "pretrain_steps": 8, "bar": 0.3},
+    {"n_in_context": 4, "n_layers": 1, "queries_per_episode": 2, "pretrain_bs": 20, "pretrain_steps": 8, "bar": 0.35},
     {"n_layers": 1, "pretrain_steps": 7, "bar": 0.4},
 )
 LAST = "--test_every 1 --print_every 4 --pretrain_steps 10 --keep_by loss --readout_steps 6"
@@ -60,7 +60,7 @@ def test_every_stage_has_its_rows_and_ends_at_its_bar(tmp_path):
     ends = []
     for (seed, stage), rows in accuracy[accuracy.subset == "novel"].groupby(["seed", "stage"]):
         assert set(rows.n_queries) == {48 if stage == 1 else 32}
-        passed = rows.n_correct >= {1: 0.3, 2: 0.4, 3: 2}[stage] * rows.n_queries
+        passed = rows.n_correct >= {1: 0.35, 2: 0.4, 3: 2}[stage] * rows.n_queries
         last = rows.step.max()
         assert rows.step.tolist() == list(range(last + 1))
         assert not passed[:-1].any()
@@ -69,7 +69,7 @@ def test_every_stage_has_its_rows_and_ends_at_its_bar(tmp_path):
         written = losses[(losses.seed == seed) & (losses.stage == stage)].step
         assert sorted(set(written)) == sorted({*range(4, last + 1, 4), *([last] if last else [])})
     assert len(ends) == 3 * 6
-    assert {last for stage, last in ends if stage == 1} == {1, 4, 8}, "other bars are needed"
+    assert {last for stage, last in ends if stage == 1} == {4, 8}, "other bars are needed"
 
 
 def test_what_reaches_the_bar_waits_and_goes_on_to_the_next_stage(tmp_path):
@@ -83,7 +83,7 @@ def test_what_reaches_the_bar_waits_and_goes_on_to_the_next_stage(tmp_path):
     job.close()
     rows = pd.read_csv(job.folder / "pretrain_accuracy.csv").query("subset == 'novel'")
     assert not rows.is_best.any()
-    ends = rows[rows.n_correct >= 0.3 * 48].groupby("seed").step.max()
+    ends = rows[rows.n_correct >= 0.35 * 48].groupby("seed").step.max()
     assert 0 < len(ends) < 6, "other bars are needed"
     for seed in config.seeds:
         alone = Metalearning(first, encoder, {}, [seed], CPU)

@@ -8,6 +8,7 @@ from data import Encoder, check_episodes
 from flags.checks import check
 from flags.command_line import parse
 from flags.config import BadInput
+from flags.presets import RECIPES, STAGES
 from flags.stages import SIZES, before_the_last, flags_of, is_stage, stages_of
 from tasks import make_task
 from tests.conftest import TINY, configured
@@ -50,18 +51,18 @@ def test_what_is_smaller_in_the_stages_before_the_last(flags, expected, tmp_path
 
 
 def test_updates_of_the_stages_have_a_limit():
-    assert [s["pretrain_steps"] for s in configured("--task category --recipe robust").stages] == [900, 600]
-    assert [s["pretrain_steps"] for s in configured("--task category --recipe robust --stage_steps 7").stages] == [7, 7]
-    assert [s["pretrain_steps"] for s in configured("--task category --recipe robust --stage_steps 700").stages] == [700, 600]
+    first, second = (stage["pretrain_steps"] for stage in STAGES["robust"]["category"])
+    assert second < first, "another limit is needed"
+    for flags, limit in (("", first), ("--stage_steps 7", 7), (f"--stage_steps {second + 1}", second + 1)):
+        stages = configured(f"--task category --recipe robust {flags}").stages
+        assert [stage["pretrain_steps"] for stage in stages] == [min(first, limit), min(second, limit)]
 
 
 @pytest.mark.parametrize(
     ("flags", "updates"),
     [
-        ("--task category --recipe robust", 400),
-        ("--task grid --recipe robust", 600),
-        ("--preset demo", 700),
-        ("--preset demo --task grid", 500),
+        ("--task category --recipe robust", RECIPES["robust"]["category"]["pretrain_steps"]),
+        ("--task grid --recipe robust", RECIPES["robust"]["grid"]["pretrain_steps"]),
         ("--task grid --recipe robust --pretrain_steps 9 --n_epochs 3", 9),
         ("--task grid --recipe robust --n_epochs 3", None),
         ("--task grid --recipe robust --n_epochs 0", None),
