@@ -75,7 +75,7 @@ def test_the_kept_model_is_the_first_strict_maximum(tmp_path):
 
 
 def test_no_epochs_keep_the_initial_weights(tmp_path):
-    _, folder, kept, model, _ = metalearned(tmp_path, "--n_epochs 0 --seed 3 --init_scale 0.05")
+    _, folder, kept, model, _ = metalearned(tmp_path, "--n_epochs 0 --seed 3 --iwl_init_scale 0.05")
     for name, tensor in models.draw_weights(model, 3, 0.05).items():
         assert torch.equal(tensor, kept[3][name])
     assert set(pd.read_csv(folder / "pretrain_accuracy.csv").step) == {0}
