@@ -65,7 +65,7 @@ def test_what_of_a_base_may_differ(finished_job):
 
 def test_loaded_weights_are_started_from_once(finished_job):
     _, folder, _ = finished_job
-    assert parse(["--preset", "laptop", "--task", "grid"]).restarts == 2
+    assert parse(["--preset", "laptop", "--task", "grid"]).restarts > 0
     assert parse(f"--preset laptop --load_model_from {folder} --n_epochs 1".split()).restarts == 0
     assert parse(["--preset", "laptop", "--n_epochs", "0"]).restarts == 0
     assert parse(["--preset", "laptop", "--experiment", "iwl_only"]).restarts == 0
