@@ -218,7 +218,7 @@ def test_dry_run_prints_and_writes_nothing(tmp_path):
     assert done.returncode == 0
     assert "--n_in_context 8" in done.stdout
     assert "parameters" in done.stdout
-    assert "metalearning" in done.stdout
+    assert "\ntraining  " in done.stdout
     assert not list(tmp_path.iterdir())
 
 
