@@ -14,7 +14,6 @@ import re
 import resource
 import subprocess
 import sys
-from itertools import product
 from pathlib import Path
 
 import matplotlib
@@ -116,8 +115,8 @@ def measure(row: str, folder: Path) -> dict:
 
 def gather() -> pd.DataFrame:
     """The table as it was, with what stands in benchmarks/runs/ instead where there is that."""
-    lines = [] if not TABLE.exists() else pd.read_csv(TABLE).to_dict("records")
-    known = {(line["row"], line["seed"]): line for line in lines if line["row"] in ROWS}
+    lines = pd.read_csv(TABLE).to_dict("records") if TABLE.exists() else []
+    known = {(line["row"], line["seed"]): line for line in lines}
     known |= {(row, line["seed"]): line for row in ROWS for folder in runs_of(row) for line in [measure(row, folder)]}
     order = list(ROWS)
     lines = sorted(known.values(), key=lambda line: (order.index(line["row"]), line["seed"]))
@@ -139,26 +138,35 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join([*out, "", "The rows' flags, beside `--preset laptop`:", "", *flags])
 
 
+def drawn(task: str, whole: bool) -> list[str]:
+    """The rows of a panel that have runs: the whole recipe, or the first stage and what changes it."""
+    return [row for row in ROWS if ROWS[row][0] == task and (row == task) == whole and "-last-" not in row and runs_of(row)]
+
+
 def draw(path: Path) -> None:
-    """Novel validation accuracy over updates, a line a seed: a column a task, the whole recipe above, the first stage below."""
+    """Novel validation accuracy over updates, a line a seed: the whole recipe and the first stage of each task."""
+    panels = [(task, whole, drawn(task, whole)) for whole in (True, False) for task in ("category", "grid")]
+    panels = [panel for panel in panels if panel[2]]
+    columns = min(2, len(panels))
+    lines = -(-len(panels) // 2)
     with style.ours():
-        figure, panels = plt.subplots(2, 2, figsize=(13, 9.5), layout="constrained", sharey=True)
-        for axes, (task, whole) in zip(panels.T.flat, product(LEFT_CHANCE, (True, False)), strict=True):
-            rows = [row for row in ROWS if ROWS[row][0] == task and (row == task) == whole and "-last-" not in row and runs_of(row)]
-            colors = dict(zip(rows, SERIES, strict=False))
-            for row in rows:
+        size = (6.5 * columns, 4.4 * lines)
+        figure, grid = plt.subplots(lines, columns, figsize=size, layout="constrained", sharey=True, squeeze=False)
+        for axes in grid.flat[len(panels) :]:
+            axes.set_visible(False)
+        for axes, (task, whole, rows) in zip(grid.flat, panels, strict=False):
+            for number, row in enumerate(rows):
                 for k, folder in enumerate(runs_of(row)):
                     novel = validations(folder)
-                    color = SERIES[k % len(SERIES)] if whole else colors[row]
+                    color = SERIES[(k if whole else number) % len(SERIES)]
                     label = f"seed {read_flags(folder)['seed']}" if whole else row.removeprefix(f"{task}-")
                     accuracy, begins = (novel.n_correct / novel.n_queries).to_numpy(), (novel.stage.diff() > 0).to_numpy()
                     axes.plot(novel.updates, accuracy, color=color, lw=1.3, label=label if whole or k == 0 else None)
                     axes.plot(novel.updates[begins], accuracy[begins], "|", color=color, ms=12, mew=1.6)
             axes.axhline(0.04 if task == "grid" else 0.5, color="0.4", lw=0.8, ls=":")
             axes.set(title=f"{task} task: {'the whole recipe' if whole else 'first stage'}", xlabel="updates", ylim=(-0.03, 1.03))
-            if rows:
-                axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncol=3)
-        for axes in panels[:, 0]:
+            axes.legend(loc="lower right")
+        for axes in grid[:, 0]:
             axes.set_ylabel("accuracy on novel items of validation episodes\n(dotted: chance; stroke: a stage begins)")
         figure.savefig(path, dpi=110)
         plt.close(figure)

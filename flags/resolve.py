@@ -52,7 +52,7 @@ def _default_base(preset: str | None, passed: dict[str, Any]) -> str:
         if preset in ("demo", "laptop"):  # in so few updates they are only learned after blocked contexts
             blocked = resolve({**flags, "pt_cond": "blocked"}).out_dir
             blocked = "results/demo" if (preset, task) == ("demo", "category") else str(Path(blocked).parent)
-            command += f" --load_model_from {blocked} --n_epochs 2 --n_blocks 0"
+            command += f" --load_model_from {blocked} --pretrain_steps 150 --n_blocks 0"
         script = f"scripts/{'cat' if task == 'category' else task}_iwl_icl.sh"
         script += f" PRESET={preset}" if preset in ("demo", "laptop") else ""
         script += f" --recipe {flags['recipe']}" if "recipe" in flags else ""

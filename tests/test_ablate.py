@@ -13,6 +13,7 @@ from ablate import attention_dropout
 from data import Encoder
 from engine.ensemble import Batch, Ensemble
 from finetune import Finetuning, plan
+from flags.stages import stages_of
 from pretrain import Metalearning
 from runs.records import Job
 from tasks import make_task
@@ -239,7 +240,7 @@ def test_every_metalearning_update_drops_other_attention_weights():
     encoder = Encoder(config, make_task(config))
     model = built(config, encoder)
     weights = models.draw_weights(model, 0, 0.1)
-    run = Metalearning(config, encoder, model, lambda *_: weights, list(config.seeds), CPU)
+    run = Metalearning(stages_of(config)[0], encoder, dict.fromkeys(config.seeds, weights), list(config.seeds), CPU)
     trained, _ = watched(run.ensemble)
     while run.step < run.n_steps:  # two updates an epoch, of 55 and 20 queries; three epochs
         run._update()

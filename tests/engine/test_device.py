@@ -18,6 +18,7 @@ import models
 from data import Encoder
 from engine.ensemble import Ensemble
 from finetune import Finetuning, plan
+from flags.stages import stages_of
 from llm.probe import _logits
 from llm.prompt import Answer
 from llm.scoring import Pace, score
@@ -96,14 +97,15 @@ def test_devices_are_told_apart(gpu):
         assert (here.to(GPU) + there).cpu().numpy().tolist() == [0, 0, 0]
 
 
-def test_metalearning(gpu):
+def test_metalearning(gpu, monkeypatch):
     """Two seeds with attention dropout: updates, validations, a saved state and its resume, a restart, one seed alone."""
     config = configured(f"{TINY['category']} --n_train 2 --n_epochs 1 --restarts 1 --n_runs 2 --attention_dropout 0.3")
     encoder = Encoder(config, make_task(config))
-    llamas, recorder = [built(config, encoder) for _ in range(2)], Memory()
-    weights = models.draw_weights(llamas[0], 0, 0.1)
+    stage, recorder, llamas = stages_of(config)[0], Memory(), [built(config, encoder) for _ in range(2)]
+    weights = dict.fromkeys(config.seeds, models.draw_weights(llamas[0], 0, 0.1))
+    monkeypatch.setattr(models, "build", lambda **_: llamas.pop())
     with gpu():
-        first, second = (Metalearning(config, encoder, model, lambda *_: weights, list(config.seeds), GPU) for model in llamas)
+        first, second = (Metalearning(stage, encoder, weights, list(config.seeds), GPU) for _ in range(2))
         first.run(recorder, 0)
         assert recorder.tables == {"pretrain_loss", "pretrain_accuracy"}
         assert {tensor.device for kept in first.kept.values() for tensor in kept.values()} == {CPU}

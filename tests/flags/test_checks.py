@@ -223,7 +223,7 @@ def test_metalearning_and_tests_have_one_length(task):
 @pytest.mark.parametrize("value", ["", " "])
 def test_an_empty_path_is_an_error(value):
     """As of a shell's variable that is not set."""
-    texts = [f for f in dataclasses.fields(Config) if "str" in str(f.type) and not f.metadata["choices"]]
+    texts = [f for f in dataclasses.fields(Config) if f.type in ("str", "str | None") and not f.metadata["choices"]]
     paths = [f for f in texts if f.metadata["path"]]
     assert {f.name for f in texts} - {f.name for f in paths} == {"scoring"}
     for name in [name for f in paths for name in (f.name, *f.metadata["aliases"])]:

@@ -69,20 +69,20 @@ def test_writing_fails_without_touching_what_is_there(tmp_path, monkeypatch):
 
 def test_rows_after_the_saved_state_are_cut(tmp_path):
     first = job(tmp_path / "j")
-    first.write("pretrain_loss", [(1, 5, 1, "novel", 0.5)])
+    first.write("pretrain_loss", [(1, 1, 5, 1, "novel", 0.5)])
     first.save({}, {"step": 5})
-    first.write("pretrain_loss", [(1, 6, 1, "novel", 0.4)])
-    first._files["pretrain_loss"].write("1,7,1,no")  # killed in the middle of a line
+    first.write("pretrain_loss", [(1, 1, 6, 1, "novel", 0.4)])
+    first._files["pretrain_loss"].write("1,1,7,1,no")  # killed in the middle of a line
     first.close()
     second = job(tmp_path / "j")
     assert second.state == {"step": 5}
     second.save({}, {"step": 5})  # a state without new rows
     second.close()
     third = job(tmp_path / "j")
-    third.write("pretrain_loss", [(1, 6, 1, "novel", 0.25)])
+    third.write("pretrain_loss", [(1, 1, 6, 1, "novel", 0.25)])
     third.close()
     text = (tmp_path / "j" / "pretrain_loss.csv").read_text()
-    assert text == "seed,step,epoch,subset,loss\n1,5,1,novel,0.5\n1,6,1,novel,0.25\n"
+    assert text == "seed,stage,step,epoch,subset,loss\n1,1,5,1,novel,0.5\n1,1,6,1,novel,0.25\n"
 
 
 def test_other_flags_are_named_and_nothing_is_touched(tmp_path):
