@@ -43,7 +43,7 @@ def test_a_tidy_table_of_all_jobs(here):
     assert sorted(blocked.seed.unique()) == [1, 2, 3]
     first = load(here).select("demo", "grid")
     assert set(sweep.table("finetune_accuracy", first).task) == {"grid"}
-    assert len(sweep.table("pretrain_accuracy", first)) == (500 // 50 + 1 + 1) * 3  # validations, one more an epoch; subsets
+    assert len(sweep.table("pretrain_accuracy", first)) == (1410 // 50 + 1 + 6) * 3  # validations, one more an epoch; subsets
     assert sweep.table("llm_accuracy").empty
 
 
@@ -107,7 +107,7 @@ def test_levels_of_a_trade_off_are_no_doubles(here):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ("--seed 2 --pretrain_lr 0.5", "--pretrain_lr 0.001 and 0.5"),
+        ("--seed 2 --pretrain_lr 0.5", "--pretrain_lr 0.003 and 0.5"),
         ("--pt_rot_cond rotated --max_len 99", "--max_len 64 and 99"),
         ("--seed 2 --experiment iwl_only --finetune_lr 1", "--finetune_lr 0.0003 and 1.0"),
     ],
