@@ -21,9 +21,8 @@ CERTAIN = 1e-9  # by chance no query of a subset was trained on between two rows
 
 @dataclass(frozen=True)
 class _Stage:
-    """A stage of metalearning: its number, its flags, its bar, and how many updates an epoch and a start of it have."""
+    """A stage of metalearning: its flags, its bar, and how many updates an epoch and a start of it have."""
 
-    number: int
     flags: dict[str, Any]
     bar: float | None
     is_last: bool
@@ -34,29 +33,28 @@ class _Stage:
         return _schedule(start, self.n_steps, self.flags[every], self.per_epoch, first)
 
 
-def _stages(job: Job, rows: pd.DataFrame) -> list[_Stage]:
-    """The stages of a job. None of those whose epochs' length is not known (see `_updates_per_epoch`)."""
-    found = []
+def _stages(job: Job, rows: pd.DataFrame) -> dict[int, _Stage]:
+    """The stages of a job by number, without those whose epochs' length is not known (see `_updates_per_epoch`)."""
+    found = {}
     for number, changed in enumerate((*job.flags["stages"], {}), start=1):
         flags = flags_of(job.flags, number)
         per_epoch = updates_per_epoch(job, flags, rows[rows.stage == number])
         if per_epoch is not None:
             steps = n_steps(flags["n_epochs"], flags["pretrain_steps"], per_epoch)
-            found.append(_Stage(number, flags, changed.get("bar"), number > len(job.flags["stages"]), per_epoch, steps))
+            found[number] = _Stage(flags, changed.get("bar"), number > len(job.flags["stages"]), per_epoch, steps)
     return found
 
 
 def check_validations(job: Job, path: Path, rows: pd.DataFrame) -> None:
     """Each seed's validations are those that its metalearning makes, given what they found: they say where a stage reached its bar
     or stopped early, where it started again, and which was a new best."""
+    stages = _stages(job, rows)
     for number, of_stage in _by_stage(job, path, rows):
         steps = sorted(of_stage.step.unique())
         check_product(path, of_stage, {"seed": job.seeds, "step": steps, "subset": subsets_of(job)}, whole=False)
         _check_subsets(path, of_stage, subsets_of(job))
-        for stage in _stages(job, rows):
-            if stage.number == number:
-                for seed in job.seeds:
-                    _check_seed(stage, path, seed, of_stage)
+        for seed in job.seeds if number in stages else ():
+            _check_seed(stages[number], path, seed, of_stage)
 
 
 def _by_stage(job: Job, path: Path, rows: pd.DataFrame) -> Iterator[tuple[int, pd.DataFrame]]:
@@ -109,7 +107,7 @@ def check_losses(job: Job, path: Path, rows: pd.DataFrame) -> None:
     is of so few updates that by chance none of a subset's queries was among them."""
     validations = tables.read(job.folder, "pretrain_accuracy")
     check_validations(job, tables.find(job.folder, "pretrain_accuracy"), validations)
-    stages = {stage.number: stage for stage in _stages(job, validations)}
+    stages = _stages(job, validations)
     for number, of_stage in _by_stage(job, path, rows):
         steps = sorted(of_stage.step.unique())
         check_product(path, of_stage, {"seed": job.seeds, "step": steps, "subset": subsets_of(job)}, whole=False)
