@@ -6,7 +6,6 @@ The two take turns, so that a change of the machine's pace meets both; medians a
 The step of metalearning has one member and contexts that fit its 128 queries.
 """
 
-import argparse
 import statistics
 import sys
 from functools import partial
@@ -17,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import torch
 
 import models
-from benchmarks.steps import seconds
+from benchmarks.steps import begin, options, seconds
 from benchmarks.vmapped import Vmapped
 from data import Encoder
 from engine.ensemble import Batch, Ensemble
@@ -51,16 +50,10 @@ def works(task: str, n_members: int, device: torch.device) -> dict[str, tuple]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser = options(__doc__)
     parser.add_argument("--members", type=int, default=40)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--task", choices=("category", "grid"), nargs="*", default=("category", "grid"))
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    device = torch.device(args.device)
-    print(f"torch {torch.__version__}, {args.device}, {args.threads} threads, medians of {args.repeats}")
+    device = begin(args)
     print(f"{'task':<9} {'work':<30}{'old s':>8}{'new s':>8}{'ratio':>7}")
     for task in args.task:
         for name, pair in works(task, args.members, device).items():

@@ -144,17 +144,28 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def options(description: str) -> argparse.ArgumentParser:
+    """The options of a benchmark of steps."""
+    parser = argparse.ArgumentParser(description=description.partition("\n")[0])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--task", choices=("category", "grid"), nargs="*", default=("category", "grid"))
+    return parser
+
+
+def begin(args: argparse.Namespace) -> torch.device:
+    """Set the threads that were asked for, and print what is measured where; returns the device."""
+    torch.set_num_threads(args.threads)
+    print(f"torch {torch.__version__}, {args.device}, {args.threads} threads, medians of {args.repeats}")
+    return torch.device(args.device)
+
+
+def main() -> None:
+    parser = options(__doc__)
     parser.add_argument("--rows", choices=("metalearning", "finetuning"), nargs="*", default=("metalearning", "finetuning"))
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    device = torch.device(args.device)
-    print(f"torch {torch.__version__}, {args.device}, {args.threads} threads, medians of {args.repeats}")
+    device = begin(args)
     print(f"{'task':<9} {'work':<28}{'members':>8}{'plain s':>9}{'ours s':>9}{'ratio':>7}{'tokens/s':>10}{'members/s':>10}")
     for task in args.task:
         bench = Bench(task, device)
