@@ -121,7 +121,14 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     "published": {"grid": {**_PUBLISHED, "pretrain_lr": 1e-3}, "category": {**_PUBLISHED, "pretrain_lr": 1e-4}},
     "robust": {
         "grid": {**_ROBUST, "queries_per_episode": 5, "pretrain_bs": 640, "pretrain_steps": 300, "restarts": 4},
-        "category": {**_ROBUST, "queries_per_episode": 8, "pretrain_bs": 512, "pretrain_steps": 400},
+        "category": {
+            **_ROBUST,
+            "queries_per_episode": 8,
+            "pretrain_bs": 512,
+            "pretrain_steps": 400,
+            "weight_init": "normal",
+            "readout_steps": 0,
+        },
     },
 }
 DEFAULT_RECIPE = {"demo": "robust", "laptop": "robust"}
@@ -135,12 +142,12 @@ STAGES: dict[str, dict[str, tuple[dict[str, Any], ...]]] = {
     "published": {"grid": (), "category": ()},
     "robust": {
         "category": (
-            {"n_in_context": 8, "n_layers": 2, "lr_schedule": "constant", "bar": 0.95, "pretrain_steps": 900, **_SMALL_BATCH},
-            {"n_layers": 2, "lr_schedule": "constant", "bar": 0.95, "pretrain_steps": 600},
+            {"n_in_context": 8, "n_layers": 2, "lr_schedule": "constant", "bar": 0.95, "pretrain_steps": 3000, **_SMALL_BATCH},
+            {"n_layers": 2, "lr_schedule": "constant", "bar": 0.95, "pretrain_steps": 1000},
         ),
         "grid": (
             {"p_flip_xy": 0.0, "n_layers": 3, "lr_schedule": "constant", "bar": 0.95, "pretrain_steps": 400},
-            {"n_layers": 3, "pretrain_lr": 2e-3, "lr_schedule": "constant", "bar": 0.95, "pretrain_steps": 1500},
+            {"n_layers": 3, "pretrain_bs": 1920, "lr_schedule": "constant", "bar": 0.95, "pretrain_steps": 1500},
         ),
     },
 }
