@@ -142,12 +142,12 @@ STAGES: dict[str, dict[str, tuple[dict[str, Any], ...]]] = {
     "published": {"grid": (), "category": ()},
     "robust": {
         "category": (
-            {"n_in_context": 8, "n_layers": 2, "lr_schedule": "constant", "bar": 0.95, "pretrain_steps": 3000, **_SMALL_BATCH},
-            {"n_layers": 2, "lr_schedule": "constant", "bar": 0.95, "pretrain_steps": 1000},
+            {"n_in_context": 8, "n_layers": 2, "lr_schedule": "constant", "bar": 0.9, "pretrain_steps": 3000, **_SMALL_BATCH},
+            {"n_layers": 2, "lr_schedule": "constant", "bar": 0.9, "pretrain_steps": 1000},
         ),
         "grid": (
-            {"p_flip_xy": 0.0, "n_layers": 3, "lr_schedule": "constant", "bar": 0.95, "pretrain_steps": 400},
-            {"n_layers": 3, "pretrain_bs": 1920, "lr_schedule": "constant", "bar": 0.95, "pretrain_steps": 1500},
+            {"p_flip_xy": 0.0, "n_layers": 3, "lr_schedule": "constant", "bar": 0.9, "pretrain_steps": 400},
+            {"n_layers": 3, "pretrain_bs": 1920, "lr_schedule": "constant", "bar": 0.9, "pretrain_steps": 1500},
         ),
     },
 }
