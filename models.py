@@ -66,12 +66,12 @@ def architecture(config: Config, vocab_size: int, pad: int | None = 0) -> dict:
 
 
 def draw_weights(model: LlamaForCausalLM, seed: int, scale: float, start: int = 0) -> Weights:
-    """Independent initial weights of a seed: N(0, scale²) for every matrix, ones for the norms. A function of the arguments;
-    others for each time that a seed starts, from 0."""
+    """Independent initial weights of a seed, on the CPU wherever the model is: N(0, scale²) for every matrix, ones for the norms. A
+    function of the arguments; others for each time that a seed starts, from 0."""
     weights, times = {}, (start,) if start else ()
     for name, parameter in model.named_parameters():
         if parameter.dim() == 1:
-            weights[name] = torch.ones_like(parameter)
+            weights[name] = torch.ones(parameter.shape, dtype=parameter.dtype)
         else:
             draws = stream(seed, "weights", name, *times).standard_normal(tuple(parameter.shape), dtype=np.float32)
             weights[name] = torch.from_numpy(draws * np.float32(scale)).to(parameter.dtype)

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 import models
 from data import Encoder
 from engine.ensemble import Ensemble
-from finetune import Finetuning, plan
+from finetune import Finetuning, finetune, plan
 from flags.stages import stages_of
 from llm.probe import _logits
 from llm.prompt import Answer
@@ -131,6 +131,24 @@ def test_finetuning(gpu, kind, n_members):
         second.restore(*recorder.saved)
         second._update(1, 0, "B")
         assert {tensor.device for name, tensor in second.ensemble.state().items() if name != "step"} == {GPU}
+
+
+def test_finetuning_of_several_ensembles(gpu):
+    """The first of them moves the model to the GPU; weights are drawn for the second one then, beside those of a file."""
+    more = "--n_blocks 1 --n_steps_per_block 1 --test_one_rot_cond --congruent_only --with_iwl_only --max_members 20 --n_test 1"
+    config = configured(f"{TINY['grid']} {more}")
+    encoder = Encoder(config, make_task(config))
+    model, recorder = built(config, encoder), Memory()
+    recorder.state, of_file = {}, models.draw_weights(model, 1, 0.1)
+    assert [{member.init for member in members} for members in plan(config)] == [{"metalearned", "random"}] * 2
+
+    def weights_of(seed, init):
+        return models.draw_weights(model, seed, 0.02) if init == "random" else of_file
+
+    with gpu():
+        finetune(config, encoder, model, weights_of, recorder, GPU)
+        assert {parameter.device for parameter in model.parameters()} == {GPU}
+        assert {tensor.device for tensor in models.draw_weights(model, 0, 0.02).values()} == {CPU}
 
 
 @pytest.mark.parametrize("shared", [True, False])
