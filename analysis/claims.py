@@ -1,5 +1,5 @@
 """The old name of `analysis.report.claims`, which keeps working."""
 
-from analysis.report.claims import COLUMNS, ENOUGH_SEEDS, MEASURES, MODELS, NAMES, table
+from analysis.report.claims import COLUMNS, DIFFERENCES, MEASURES, MODELS, NAMES, OF_DIFFERENCE, OF_TRADE_OFF, OURS, table
 
-__all__ = ["COLUMNS", "ENOUGH_SEEDS", "MEASURES", "MODELS", "NAMES", "table"]
+__all__ = ["COLUMNS", "DIFFERENCES", "MEASURES", "MODELS", "NAMES", "OF_DIFFERENCE", "OF_TRADE_OFF", "OURS", "table"]

@@ -1,5 +1,29 @@
 """The old name of `analysis.statistics.effects`, which keeps working."""
 
-from analysis.statistics.effects import CONFIDENCE, N_RESAMPLES, band, effect_size, mean_interval
+from analysis.statistics.effects import (
+    CONFIDENCE,
+    OF_DIFFERENCE,
+    OF_INTERVAL,
+    SAME,
+    Interval,
+    band,
+    difference,
+    effect_size,
+    interval,
+    mean_interval,
+    of_values,
+)
 
-__all__ = ["CONFIDENCE", "N_RESAMPLES", "band", "effect_size", "mean_interval"]
+__all__ = [
+    "CONFIDENCE",
+    "OF_DIFFERENCE",
+    "OF_INTERVAL",
+    "SAME",
+    "Interval",
+    "band",
+    "difference",
+    "effect_size",
+    "interval",
+    "mean_interval",
+    "of_values",
+]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from analysis.jobs.words import CURRICULA
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 KEY = ["scoring", "subset", "rotation", "context_curriculum"]
 PAIRS = (("blocked", "interleaved"), ("aligned", "misaligned"))
@@ -51,14 +51,20 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(parts).rstrip()
 
 
-def means(rows: pd.DataFrame, counted: str = "n_correct") -> pd.DataFrame:
-    """Accuracy on novel items (`counted`: of whole answers, or of one digit) by model, scoring, rotation and context curriculum,
-    with a 95 % interval: columns these, mean, low, high. Wilson's interval over all queries: a language model has no
-    seeds."""
-    from statsmodels.stats.proportion import proportion_confint
+def by_model(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, str, str], pd.DataFrame]]:
+    """The rows on novel items of each model, scoring and rotation, in the order of the table."""
+    key = ["model", "scoring", "rotation"]
+    novel = rows[rows.subset == "novel"].astype(dict.fromkeys([*key, "context_curriculum"], str))
+    return iter(novel.groupby(key, sort=False))
 
-    key = ["model", "scoring", "rotation", "context_curriculum"]
-    novel = rows[rows.subset == "novel"].astype(dict.fromkeys(key, str))
-    sums = novel.groupby(key, sort=False)[[counted, "n_queries"]].sum().reset_index()
-    low, high = proportion_confint(sums[counted], sums.n_queries, method="wilson")
-    return sums.assign(mean=sums[counted] / sums.n_queries, low=low, high=high)
+
+def means(rows: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy of whole answers on novel items by model, scoring, rotation and context curriculum, with a 95 % interval over
+    episodes: a language model has no seeds. Columns these, and those of `effects.mean_interval`."""
+    from analysis.statistics.effects import mean_interval
+
+    parts = []
+    for key, part in by_model(rows):
+        found = mean_interval(part, ["context_curriculum"])
+        parts.append(pd.concat([pd.DataFrame([key] * len(found), columns=["model", "scoring", "rotation"]), found], axis=1))
+    return pd.concat(parts, ignore_index=True)

@@ -11,10 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from analysis.jobs import tables
 from analysis.measures.summary import read_flags
+from analysis.statistics.effects import Interval, interval, of_values
 from tasks.task import chance
 
 PER_EPISODE = ["seed", "episode"]
@@ -92,13 +94,13 @@ def _by_episode(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     return table.groupby([*by, *PER_EPISODE], as_index=False).value.mean()
 
 
-def mean_and_interval(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Columns `by`, mean, and half the width of a 95 % interval (1.96 standard errors) over seeds, or over episodes if
-    there is but one seed; NaN for one alone."""
-    n_seeds = frame.seed.nunique()
-    units = frame.groupby([*by, "seed"], as_index=False).value.mean() if n_seeds > 1 else frame
-    grouped = units.groupby(by).value
-    return pd.DataFrame({"mean": grouped.mean(), "half": 1.96 * grouped.sem()}).reset_index()
+def rank_correlation(frame: pd.DataFrame, level: str) -> tuple[Interval, str]:
+    """Spearman's rank correlation of the level and the measure: its mean over seeds (over episodes if there is but one seed), with
+    a 95 % t interval; and what it is over."""
+    unit = "seed" if frame.seed.nunique() > 1 else "episode"
+    of_unit = frame.groupby([unit, level]).value.mean()
+    ranks = [spearman(one.index.get_level_values(level).to_series(), one) for _, one in of_unit.groupby(unit)]
+    return interval([np.array(ranks)], [1.0], (-1.0, 1.0)), f"{unit}s"
 
 
 def table(found: TradeOff) -> str:
@@ -108,7 +110,7 @@ def table(found: TradeOff) -> str:
         ("generalisation", "few-shot accuracy on novel items, by test level", "test_level"),
         ("retention", "accuracy on study items after training, at the highest level, by training level", "training_level"),
     ):
-        means = mean_and_interval(getattr(found, name), [level])
+        means = of_values(getattr(found, name), [level])
         lines += [
             f"  {name}: {what}",
             "    level " + "".join(f"{value:>7g}" for value in means[level]),
@@ -120,4 +122,4 @@ def table(found: TradeOff) -> str:
 
 def spearman(level: pd.Series, mean: pd.Series) -> float:
     """Rank correlation; 0 if nothing changes with the level."""
-    return float(level.rank().corr(mean.rank())) if mean.nunique() > 1 else 0.0
+    return float(np.corrcoef(level.rank(), mean.rank())[0, 1]) if mean.nunique() > 1 else 0.0

@@ -1,15 +1,18 @@
 """The paper's figures, tables and statistics from whatever jobs are there.
 
 python -m analysis.report [RESULTS] [-o REPORT]
+python -m analysis.report --published        print the published tests, computed again from the published counts
 
 RESULTS: a folder of jobs (results); results/sample holds those that come with the program. REPORT (report/): index.html, which
-carries its pictures within it; figures/ as PDF and PNG; tables/ as CSV and Markdown; report.json, which lists these files: the next
-report replaces them and nothing else.
+carries its pictures within it; figures/ as PDF, SVG and PNG; tables/ as CSV and Markdown; report.json, which lists these files:
+the next report replaces them and nothing else.
 """
 
 from __future__ import annotations
 
 import base64
+import datetime
+import importlib.metadata
 import itertools
 import re
 import sys
@@ -19,19 +22,24 @@ from pathlib import Path
 
 import jinja2
 import pandas as pd
+from markupsafe import escape
 from tqdm import tqdm
 
 from analysis.jobs.job import Job
 from analysis.jobs.load import Sweep, Unreadable, load
 from analysis.jobs.tables import BadTable
-from analysis.report import claims, folder, published
+from analysis.report import claims, folder, published, replication
 from analysis.report.group import groups_of
 from analysis.report.sections import SECTIONS, Section, maker
+from analysis.statistics.effects import OF_INTERVAL
 from flags.parser import Parser, named_path
+from runs.machine import commit
 from runs.terminal import command, say, tell
 
 BAD_INPUT = 2
 SAMPLES = "results/sample"
+NUMBER = re.compile(r"|–|all alike|[<≤]?[ ]?[-−]?[0-9].*")
+SMALLEST_P = 2.2e-16  # R prints no smaller one
 LONGEST_NAME = 200  # bytes of a table's name without its ending
 
 
@@ -70,6 +78,8 @@ def write(report: Report, out: Path) -> Path:
         _write_table(table, at / name)
     titles = pd.DataFrame([(name, title) for name, (_, title, _) in zip(names, tables, strict=True)], columns=["file", "title"])
     titles.to_csv(at / "titles.csv", encoding="utf-8", index=False)
+    replicated = replication.tests()
+    _write_table(replicated, at / "published_tests")
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
     environment.filters.update(table=_html, picture=_embedded)
     page = out / "index.html"
@@ -78,11 +88,14 @@ def write(report: Report, out: Path) -> Path:
         template.render(
             report=report,
             claims={
-                claim: {kind: _for_people(rows) for kind, rows in of_claim.groupby("kind")}
+                claim: {kind: _of_claims(rows) for kind, rows in of_claim.groupby("kind")}
                 for claim, of_claim in report.claims.groupby("claim")
             },
             statements=published.CLAIMS,
             commands=_commands,
+            files={(picture, title): name for name, (picture, title, _) in zip(names, tables, strict=True)},
+            replicated=replicated,
+            made=_made(report.sweep.root),
             first_sentence=lambda text: text.split(". ")[0] + ".",
         ),
         encoding="utf-8",
@@ -91,10 +104,21 @@ def write(report: Report, out: Path) -> Path:
     return page
 
 
+def _made(results: Path) -> dict[str, str | None]:
+    """When the page was made, by which command, and by which versions of what it stands on."""
+    versions = {name: importlib.metadata.version(name) for name in ("numpy", "pandas", "scipy", "statsmodels", "matplotlib")}
+    return {
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "command": f"python -m analysis.report {results}",
+        "commit": commit(),
+        "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+    }
+
+
 def _write_table(table: pd.DataFrame, path: Path) -> None:
     table.to_csv(path.with_name(f"{path.name}.csv"), encoding="utf-8", index=False, float_format="%.6g")
-    cells = table.map(_number)
-    lines = ["| " + " | ".join(map(str, table.columns)) + " |", "|" + "---|" * len(table.columns)]
+    cells = for_people(table)
+    lines = ["| " + " | ".join(map(str, cells.columns)) + " |", "|" + "---|" * len(cells.columns)]
     lines += ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in cells.itertuples(index=False)]
     path.with_name(f"{path.name}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -105,7 +129,7 @@ def _file_name(title: str) -> str:
 
 def file_names(names: list[str]) -> list[str]:
     """The names, cut to what a file system takes; one that a name before it has too, on some file system, gets a number."""
-    taken, found = {"claims", "titles"}, []
+    taken, found = {"claims", "titles", "published_tests"}, []
     for name in names:
         short = name.encode()[:LONGEST_NAME].decode(errors="ignore")
         numbered = (short if n == 1 else f"{short}_{n}" for n in itertools.count(1))
@@ -125,36 +149,86 @@ def _number(value: object) -> str:
     return "–" if value is None else str(value)
 
 
+def _p(value: object) -> str:
+    """A p for people; one too small for a double's rounding as R prints it."""
+    return "< 2.2e-16" if isinstance(value, float) and value < SMALLEST_P else _number(value)
+
+
 def _three(value: float) -> str:
     """Three decimals, and no minus before a zero."""
     return f"{round(value, 3) + 0.0:.3f}"
 
 
-def _for_people(found: pd.DataFrame) -> pd.DataFrame:
+def _interval(low: float, high: float, alike: object = False) -> str:
+    if alike:
+        return "all alike"
+    return "–" if pd.isna(low) else f"{_three(low)} to {_three(high)}"
+
+
+def for_people(table: pd.DataFrame) -> pd.DataFrame:
+    """A table as it is read: an interval in one cell, what it is over beside its number, words for numbers."""
+    table = table.copy()
+    if {"low", "high", "n", "over", "alike"} <= set(table.columns):
+        place = list(table.columns).index("low")
+        rows = [table[name] for name in ("low", "high", "alike")]
+        table.insert(place, "95 % interval", [_interval(*row) for row in zip(*rows, strict=True)])
+        table.insert(place + 1, "over", [f"{n} {over}" for n, over in zip(table.n, table.pop("over"), strict=True)])
+        table = table.drop(columns=["low", "high", "n", "alike"])
+    for name in table.columns:
+        if name in ("p", "p published"):
+            table[name] = table[name].map(_p)
+    return table.map(_number)
+
+
+def _of_claims(found: pd.DataFrame) -> pd.DataFrame:
     """The claims' table as it opens the page."""
-
-    def ours(row: pd.Series) -> str:
-        interval = "" if pd.isna(row.low) else f" ({_three(row.low)} to {_three(row.high)})"
-        n = "" if pd.isna(row.n_seeds) else f", {int(row.n_seeds)} seed{'s' if row.n_seeds > 1 else ''}"
-        return f"{_three(row.ours)}{interval}{n}"
-
-    return pd.DataFrame(
-        {
-            "what": found.task + " (" + found["size"] + "): " + found.what,
-            "published": found.published.replace("", "–"),
-            "ours (95 % interval), n": [ours(row) for row in found.itertuples()],
-            "published inside?": found.published_inside.replace("", "–"),
+    shown = for_people(found[["ours", *OF_INTERVAL]])
+    rows = {
+        "what": found.task + " (" + found["size"] + "): " + found.what,
+        "ours": shown.ours,
+        "95 % interval": shown["95 % interval"],
+        "over": shown.over,
+    }
+    if (found.kind == "effect").all():
+        rows |= {"does the claim hold here?": found.holds.replace("", "–"), "published": found.published.replace("", "–")}
+    else:
+        spreads = [
+            f"{mean} (SD {sd:.3f})" if sd == sd else mean or "–"
+            for mean, sd in zip(found.published, found.published_sd, strict=True)
+        ]
+        less = [_number(value) for value in found.difference]
+        between = [_interval(*row) for row in zip(found.difference_low, found.difference_high, strict=True)]
+        rows |= {
+            "published": spreads,
+            "ours − published": [one if other == "–" else f"{one} ({other})" for one, other in zip(less, between, strict=True)],
+            "agrees?": found.agrees.replace("", "–"),
         }
+    return pd.DataFrame(rows)
+
+
+def _html(table: pd.DataFrame, title: str) -> str:
+    """A table as HTML with its title for who cannot see it, escaped; columns of numbers stand to the right."""
+    shown = for_people(table)
+    classes = [' class="number"' if all(map(_is_number, shown[name])) else "" for name in shown.columns]
+    head = "".join(f'<th scope="col"{c}>{escape(str(name))}</th>' for name, c in zip(shown.columns, classes, strict=True))
+    lines = [
+        "<tr>" + "".join(f"<td{c}>{escape(str(cell))}</td>" for cell, c in zip(row, classes, strict=True)) + "</tr>"
+        for row in shown.itertuples(index=False)
+    ]
+    name = escape(title)
+    opening = (
+        f'<div class="scroll" tabindex="0" role="group" aria-label="{name}"><table class="table"><thead><tr>{head}</tr></thead>'
     )
+    return f"{opening}<tbody>{''.join(lines)}</tbody></table></div>"
 
 
-def _html(table: pd.DataFrame) -> str:
-    """A table as HTML, escaped, numbers to the right."""
-    return table.map(_number).to_html(index=False, border=0, escape=True, classes="table")
+def _is_number(cell: object) -> bool:
+    """Return True for a cell that is a number, an interval, or nothing."""
+    return bool(NUMBER.fullmatch(str(cell)))
 
 
 def _embedded(path: Path) -> str:
-    return base64.b64encode(path.with_suffix(".png").read_bytes()).decode()
+    return base64.b64encode(path.with_suffix(".svg").read_bytes()).decode()
 
 
 def _commands(jobs: list[Job]) -> list[str]:
@@ -166,7 +240,11 @@ def main(argv: list[str]) -> int:
     parser = Parser(prog="python -m analysis.report", description="The paper's figures and tables from jobs' folders.")
     parser.add_argument("results", nargs="?", type=named_path, default=Path("results"), help="a folder of jobs (results)")
     parser.add_argument("-o", "--out", type=named_path, default=Path("report"), help="where the report goes (report/)")
+    parser.add_argument("--published", action="store_true", help="print the published tests, computed again, and stop")
     arguments = parser.parse_args(argv)
+    if arguments.published:
+        tell(for_people(replication.tests()).to_string(index=False))
+        return 0
     root, out = arguments.results, arguments.out
     try:
         folder.check(out)

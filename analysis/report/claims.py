@@ -1,4 +1,4 @@
-"""The paper's claims and numbers beside ours: published | ours (95 % interval, n seeds) | published inside?"""
+"""The paper's claims and numbers beside ours: does a claim hold here, and does a mean agree with the published one?"""
 
 from __future__ import annotations
 
@@ -6,25 +6,39 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-from statsmodels.stats.proportion import confint_proportions_2indep
 
 from analysis.measures import derive, llm, tradeoff
-from analysis.report import published
+from analysis.report import published, verdicts
 from analysis.report.group import ABLATIONS, Group
 from analysis.statistics import effects
+from analysis.statistics.effects import Interval
 
-COLUMNS = ["claim", "kind", "size", "task", "what", "published", "ours", "low", "high", "n_seeds", "published_inside"]
-ENOUGH_SEEDS = 5
+OURS = ["ours", *effects.OF_INTERVAL]
+OF_DIFFERENCE = ["difference", "difference_low", "difference_high", "agrees"]
+COLUMNS = ["claim", "kind", "size", "task", "what", *OURS, "holds", "published", "published_sd", *OF_DIFFERENCE]
 NAMES = {"unrotated": "rule-like", "rotated": "rotated"}
 MODELS = {"iwl": "IWL only", "icl": "ICL + IWL"}
 MEASURES = {"few_shot": "few-shot", "after": "after training"}
+# Of the difference that a claim is about, by model, measure and rotation: which comes first, and what the claim expects.
+DIFFERENCES: dict[tuple[str, str, str], tuple[str, verdicts.Expected | None]] = {
+    ("iwl", "after", "unrotated"): ("interleaved", "more"),
+    ("iwl", "after", "rotated"): ("interleaved", "more"),
+    ("icl", "few_shot", "unrotated"): ("blocked", "more"),
+    ("icl", "few_shot", "rotated"): ("blocked", None),
+    ("icl", "after", "unrotated"): ("interleaved", "alike"),
+    ("icl", "after", "rotated"): ("interleaved", "more"),
+}
+OF_TRADE_OFF: dict[str, tuple[str, verdicts.Expected]] = {
+    "generalisation": ("test_level", "less"),
+    "retention": ("training_level", "more"),
+}
 
 
 def table(groups: list[Group]) -> pd.DataFrame:
     """A row for every published number and for every difference that a claim is about, of every size and task with data for it.
 
-    kind: `effect` (a difference of accuracies, or a rank correlation) or `mean`. published_inside: whether the published
-    value lies in our interval: yes, no, or `too few` seeds; empty if there is none.
+    kind: `effect` (a difference of accuracies, or a rank correlation) or `mean`. holds: whether the claim does, of an effect that
+    one is about. difference, with its interval, and agrees: ours − published, at the published size alone. See verdicts.py.
     """
     rows = [{"size": group.size, "task": group.task, **row} for group in groups for row in _of_group(group)]
     found = pd.DataFrame(rows).reindex(columns=COLUMNS)
@@ -57,100 +71,99 @@ def _numbers(group: Group, model: str, measure: str, rows: pd.DataFrame) -> Iter
         return
     claim = {("iwl", "after"): 1, ("icl", "few_shot"): 2, ("icl", "after"): 3}[model, measure]
     what = f"{MODELS[model]}, {MEASURES[measure]}"
-    values = published.VALUES if group.has_published else []
-    known = {(v.rotation, v.curriculum): v for v in values if (v.task, v.model, v.measure) == (group.task, model, measure)}
-    sign, words = (-1, "blocked − interleaved") if measure == "few_shot" else (1, "interleaved − blocked")
     both = rows[rows.curriculum.isin(["blocked", "interleaved"])]
-    if both.curriculum.nunique() == 2:
-        found = effects.effect_size(both, "curriculum", "rotation")
-        for row in _rule_like_first(found[found.rotation.isin(list(NAMES))]).itertuples():
-            low, high = sorted((sign * row.low, sign * row.high))
-            pair = [known.get((row.rotation, name)) for name in ("interleaved", "blocked")]
-            there = pair[0] and pair[1] and not (pair[0].at_most or pair[1].at_most)
-            difference = round(sign * (pair[0].mean - pair[1].mean), 6) if there else np.nan
-            label = f"{what}, {NAMES[row.rotation]}: {words}"
-            yield _line(claim, label, difference, sign * row.difference, low, high, row.n_seeds, kind="effect")
+    for rotation in NAMES if both.curriculum.nunique() == 2 else ():
+        first, expected = DIFFERENCES[model, measure, rotation]
+        second = "interleaved" if first == "blocked" else "blocked"
+        found = effects.effect_size(both[both.rotation == rotation], "curriculum", reference={"curriculum": second}) if (
+            both[both.rotation == rotation].curriculum.nunique() == 2
+        ) else pd.DataFrame()  # fmt: skip
+        for row in found.itertuples():
+            label = f"{what}, {NAMES[rotation]}: {first} − {second}"
+            yield _line(claim, "effect", label, _interval(row, row.difference), row.over, expected)
+    compared = derive.items_alike(rows) if (group.task, measure) == ("grid", "after") else rows  # as published
+    if compared is not rows:
+        compared = derive.congruent(compared)
     for row in _rule_like_first(effects.mean_interval(rows, ["rotation", "curriculum"])).itertuples():
-        value = known.get((row.rotation, row.curriculum))
         label = f"{what}, {NAMES[row.rotation]}, {row.curriculum}"
-        interval = (row.mean, row.low, row.high, row.n_seeds)
-        if value:
-            yield _line(claim, label, value.mean, *interval, value.decimals, value.at_most)
-        else:
-            yield _line(claim, label, np.nan, *interval)
+        ours = compared[(compared.rotation == row.rotation) & (compared.curriculum == row.curriculum)]
+        beside = _beside(group, model, measure, row.rotation, row.curriculum, ours)
+        yield {**_line(claim, "mean", label, _interval(row, row.mean), row.over), **beside}
 
 
 def _rule_like_first(found: pd.DataFrame) -> pd.DataFrame:
     return found.sort_values("rotation", ascending=False, kind="stable")
 
 
+def _interval(row: tuple, value: float) -> Interval:
+    return Interval(value, row.low, row.high, row.n, row.alike)
+
+
+def _beside(group: Group, model: str, measure: str, rotation: str, curriculum: str, ours: pd.DataFrame) -> dict:
+    """The published mean of a condition, and at the published size how ours compares with it."""
+    value = group.published_value(model, measure, rotation, curriculum)
+    if value is None:
+        return {}
+    shown = f"≤ {value.mean:g}" if value.at_most else f"{value.mean:.{value.decimals}f}"
+    theirs = published.by_seed(group.task, model, measure, rotation, curriculum)
+    found: dict = {"published": shown, "published_sd": theirs.std(ddof=1) if len(theirs) > 1 else np.nan}
+    if not group.is_published_size:
+        return found
+    of_seeds = (ours.n_correct / ours.n_queries).groupby(ours.seed).mean().to_numpy()
+    if len(theirs) < 2:
+        return {**found, "difference": of_seeds.mean() - value.mean}
+    difference = effects.difference(of_seeds, theirs)
+    numbers = {"difference": difference.value, "difference_low": difference.low, "difference_high": difference.high}
+    return {**found, **numbers, "agrees": verdicts.agrees(difference)}
+
+
 def _trade_off(group: Group, experiment: str, found: tradeoff.TradeOff) -> Iterator[dict]:
     of_paper = group.published_trade_off(ABLATIONS[experiment], found.retention_level)
-    for name, column, known in zip(("generalisation", "retention"), ("test_level", "training_level"), of_paper, strict=True):
+    for (name, (column, expected)), known in zip(OF_TRADE_OFF.items(), of_paper, strict=True):
         frame = getattr(found, name)
-        n_seeds = frame.seed.nunique()
-        seeds_at = frame.groupby(column).seed.nunique()
-        means = tradeoff.mean_and_interval(frame, [column])
-        theirs = tradeoff.spearman(pd.Series(list(known)), pd.Series(list(known.values()))) if known else np.nan
-        rank = tradeoff.spearman(means[column], means["mean"])
         label = f"trade-off, {experiment.removeprefix('tradeoff_')}, {name}"
-        yield _line(4, f"{label}: rank correlation with the level", round(theirs, 3), rank, np.nan, np.nan, n_seeds, kind="effect")
-        for row in means.itertuples():
+        rank, over = tradeoff.rank_correlation(frame, column)
+        theirs = tradeoff.spearman(pd.Series(list(known)), pd.Series(list(known.values()))) if known else np.nan
+        shown = "" if np.isnan(theirs) else f"{theirs:.2f}"
+        line = _line(4, "effect", f"{label}: rank correlation with the level", rank, over, expected)
+        yield {**line, "published": shown}
+        for row in effects.of_values(frame, [column]).itertuples():
             level = round(float(getattr(row, column)), 6)
-            low, high = row.mean - row.half, row.mean + row.half
-            n = int(seeds_at[getattr(row, column)])
-            theirs = known.get(level, np.nan)
-            yield _line(4, f"{label}, level {level:g}", theirs, row.mean, low, high, n, published.TRADE_OFF_DECIMALS)
+            line = _line(4, "mean", f"{label}, level {level:g}", _interval(row, row.mean), row.over)
+            if level in known:
+                line["published"] = f"{known[level]:.{published.TRADE_OFF_DECIMALS}f} ± {published.DIGITISED:g}"
+                if group.is_published_size:
+                    line["difference"] = row.mean - known[level]
+            yield line
 
 
 def _language_models(rows: pd.DataFrame) -> Iterator[dict]:
-    """Each model asked, whole answers; beside the published numbers the second digit alone. The unit is the query: there are no
+    """Each model asked, whole answers; beside the published numbers the second digit alone. The unit is the episode: there are no
     seeds."""
-    for (model, scoring, rotation), part in llm.means(rows).groupby(["model", "scoring", "rotation"], sort=False):
-        of = part.set_index("context_curriculum")
+    for (model, scoring, rotation), part in llm.by_model(rows):
         label = f"{model}, {scoring}, {NAMES[rotation]}"
         for one, other in llm.PAIRS:
-            if {one, other} <= set(of.index):
-                counts = [int(of.loc[c, name]) for c in (one, other) for name in ("n_correct", "n_queries")]
-                low, high = confint_proportions_2indep(*counts, compare="diff", method="newcomb")
-                ours = of.loc[one, "mean"] - of.loc[other, "mean"]
-                yield _line(5, f"{label}: {one} − {other}", np.nan, ours, low, high, None, kind="effect")
-        for curriculum, row in of.iterrows():
-            yield _line(5, f"{label}, {curriculum}", np.nan, row["mean"], row.low, row.high, None)
-    second = llm.means(rows, "n_second")
-    of_paper = second[second.model.str.contains("llama-2-70b", case=False) & (second.scoring == "argmax")]
+            pair = part[part.context_curriculum.isin([one, other])]
+            if pair.context_curriculum.nunique() == 2:
+                found = effects.effect_size(pair, "context_curriculum", reference={"context_curriculum": other}).iloc[0]
+                expected: verdicts.Expected | None = "more" if rotation == "unrotated" else None
+                interval = Interval(found.difference, found.low, found.high, found.n, found.alike)
+                yield _line(5, "effect", f"{label}: {one} − {other}", interval, found.over, expected)
+        for row in effects.mean_interval(part, ["context_curriculum"]).itertuples():
+            yield _line(5, "mean", f"{label}, {row.context_curriculum}", _interval(row, row.mean), row.over)
     known = published.find("grid", "Llama 2 70B", "few_shot")
-    for row in of_paper.itertuples():  # published answers are graded on their second digit alone
-        theirs = known.get((row.rotation, row.context_curriculum), np.nan)
-        label = f"{row.model}, {row.scoring}, {NAMES[row.rotation]}, {row.context_curriculum}, second digit alone"
-        yield _line(5, label, theirs, row.mean, row.low, row.high, None)
+    second = rows.assign(n_correct=rows.n_second)  # published answers are graded on their second digit alone
+    for (model, scoring, rotation), part in llm.by_model(second):
+        if "llama-2-70b" not in model.lower() or scoring != "argmax":
+            continue
+        for row in effects.mean_interval(part, ["context_curriculum"]).itertuples():
+            label = f"{model}, {scoring}, {NAMES[rotation]}, {row.context_curriculum}, second digit alone"
+            theirs = known.get((rotation, row.context_curriculum))
+            beside = {} if theirs is None else {"published": f"{theirs:.3f}", "difference": row.mean - theirs}
+            yield {**_line(5, "mean", label, _interval(row, row.mean), row.over), **beside}
 
 
-def _line(
-    claim: int,
-    what: str,
-    theirs: float,
-    ours: float,
-    low: float,
-    high: float,
-    n_seeds: int | None,
-    decimals: int = 3,
-    is_bound: bool = False,
-    kind: str = "mean",
-) -> dict:
-    """Published numbers are rounded: a mean by half a unit of its last decimal, a difference of two by one."""
-    rounding = 10.0**-decimals * (1 if kind == "effect" else 0.5)
-    if np.isnan(theirs):
-        inside = ""
-    elif n_seeds is not None and n_seeds < ENOUGH_SEEDS:
-        inside = "too few"
-    elif np.isnan(low):
-        inside = ""
-    else:
-        above = is_bound or theirs <= high + rounding
-        inside = "yes" if (low - rounding <= theirs) and above else "no"
-    shown = "" if np.isnan(theirs) else f"≤ {theirs:g}" if is_bound else f"{theirs:.{decimals}f}"
-    return {
-        "claim": claim, "kind": kind, "what": what, "published": shown, "ours": ours, "low": low, "high": high,
-        "n_seeds": n_seeds, "published_inside": inside,
-    }  # fmt: skip
+def _line(claim: int, kind: str, what: str, found: Interval, over: str, expected: verdicts.Expected | None = None) -> dict:
+    holds = verdicts.holds(found, expected) if expected else ""
+    numbers = {"ours": found.value, "low": found.low, "high": found.high, "n": found.n, "over": over, "alike": found.alike}
+    return {"claim": claim, "kind": kind, "what": what, **numbers, "holds": holds, "published": "", "agrees": ""}

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
-from analysis.jobs.job import CHANGED, Job
+from analysis.jobs.job import CHANGED, Job, fields
 from analysis.jobs.load import Sweep
 from analysis.measures import tradeoff
 from analysis.measures.tradeoff import TradeOff
 from analysis.report import published
+from flags import presets
+from flags.config import CATEGORY, DATA, FINETUNING, GRID, MODEL, PROMPT, Config
 from tasks.task import chance
 
 ABLATIONS = {"tradeoff_mask": "mask", "tradeoff_noise": "gaussian"}
+# Flags of the task, the model and finetuning that change no number of a condition that both programs test.
+NOT_OF_SIZE = {
+    *("task", "load_model_from", "base_seed", "load_vocab", "n_train", "n_val", "max_len"),
+    *("congruent_only", "with_iwl_only", "test_one_rot_cond", "finetune_test_every"),
+}
 
 
 @dataclass(frozen=True)
@@ -49,12 +57,23 @@ class Group:
         return not self.size.endswith(CHANGED) and not self.is_disturbed
 
     @property
+    def is_published_size(self) -> bool:
+        """True if the task, the model and finetuning are those of the paper, whatever the recipe."""
+        return self.has_published and all(is_published_size(job) for job in self.jobs("icl_iwl", "iwl_only", *ABLATIONS))
+
+    @property
     def is_disturbed(self) -> bool:
         """True if its jobs were finetuned under an ablation that no trade-off varies."""
         return any(job.disturbed for job in self.jobs())
 
     def published(self, model: str, measure: str) -> dict[tuple[str, str], float]:
         return published.find(self.task, model, measure) if self.has_published else {}
+
+    def published_value(self, model: str, measure: str, rotation: str, curriculum: str) -> published.Value | None:
+        """The published mean of a condition, or its bound; None without one."""
+        wanted = (self.task, model, measure, rotation, curriculum)
+        values = published.VALUES if self.has_published else []
+        return next((v for v in values if (v.task, v.model, v.measure, v.rotation, v.curriculum) == wanted), None)
 
     def published_trade_off(self, ablation: str, retention_level: float) -> tuple[dict[float, float], dict[float, float]]:
         return published.trade_off(self.task, ablation, retention_level) if self.has_published else ({}, {})
@@ -79,6 +98,18 @@ class Group:
             rows = (self.rows(jobs, table) for table in ("finetune_accuracy", "finetune_loss"))
             self._measured[experiment] = tradeoff.measure(*rows, self.task, jobs[0].flags["ablation"], self.chance)
         return self._measured[experiment]
+
+
+def is_published_size(job: Job) -> bool:
+    """Return True for a job whose task, model, test episodes and finetuning are those of the paper's scripts."""
+    return not off_published_size(job)
+
+
+def off_published_size(job: Job) -> dict[str, tuple[object, object]]:
+    """The flags of the task, the model and finetuning in which a job differs from the paper's scripts: name → ours, the paper's."""
+    usual = {f.name: f.default for f in dataclasses.fields(Config)} | presets.values("paper", job.task, job.experiment, None)
+    names = [f.name for f in fields(DATA, GRID, CATEGORY, PROMPT, MODEL, FINETUNING) if f.name not in NOT_OF_SIZE]
+    return {name: (job.flags[name], usual[name]) for name in names if job.flags[name] != usual[name]}
 
 
 def groups_of(sweep: Sweep, out: Path) -> list[Group]:

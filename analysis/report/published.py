@@ -1,13 +1,23 @@
 """The published numbers: Russin, Pavlick & Frank, PNAS 2025 (arXiv 2402.08674v4), and the claims they stand for.
 
-Means over seeds of models metalearned on unrotated-blocked, congruent curricula. Few-shot and ICL + IWL of the grid are
-over the five of ten seeds that meet the .9 criterion.
+Means over seeds of models metalearned on unrotated-blocked, congruent curricula. Few-shot and ICL + IWL of the grid are over the
+five of ten seeds that meet the .9 criterion. published_counts.csv has the counts of each seed and condition, and
+published_tests.csv the tests as R printed them: from the notebooks folder of the published repository
+(jlrussin/icl-iwl-interplay, commit a9e3ee3, MIT licence). The grid's counts after training are sums over its groups of 5 and 4
+items, rebuilt there from accuracies.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
+HERE = Path(__file__).parent
+DIGITISED = 0.003  # the trade-offs were read off figures: so exact they are
 CLAIMS = {
     1: "In-weight learning alone has an interleaving advantage: blocked training forgets the other block.",
     2: "In-context learning has a blocking advantage on rule-like tasks.",
@@ -60,10 +70,33 @@ VALUES = [
     *_pairs(5, "grid", "Llama 2 70B", "few_shot", (0.939, 0.830), (0.236, 0.245)),
     Value(5, "grid", "Llama 2 70B", "few_shot", "unrotated", "aligned", 0.970),
     Value(5, "grid", "Llama 2 70B", "few_shot", "unrotated", "misaligned", 0.685),
+    Value(5, "grid", "Llama 2 70B", "few_shot", "rotated", "aligned", 0.0475, decimals=4),
+    Value(5, "grid", "Llama 2 70B", "few_shot", "rotated", "misaligned", 0.0175, decimals=4),
     *_pairs(5, "grid", "GPT-3.5", "few_shot", (0.963, 0.788), (0.0, 0.013)),
     Value(5, "grid", "GPT-3.5", "few_shot", "unrotated", "aligned", 0.938),
     Value(5, "grid", "GPT-3.5", "few_shot", "unrotated", "misaligned", 0.513),
 ]
+
+
+@cache
+def counts() -> pd.DataFrame:
+    """The published counts: task, measure, model, rotation, curriculum, seed (of models of their own), n_correct, n_queries."""
+    return pd.read_csv(HERE / "published_counts.csv")
+
+
+@cache
+def printed_tests() -> pd.DataFrame:
+    """The published tests as R printed them: task, data, model, n_rows, within, family, term, chi2, p, all words."""
+    return pd.read_csv(HERE / "published_tests.csv", dtype=str, keep_default_na=False)
+
+
+def by_seed(task: str, model: str, measure: str, rotation: str, curriculum: str) -> np.ndarray:
+    """The accuracy of each published seed in a condition, items alike; empty where none was published."""
+    c = counts()
+    there = (c.task == task) & (c.model == model) & (c.measure == measure)
+    there &= (c.rotation == rotation) & (c.curriculum == curriculum)
+    return (c.n_correct / c.n_queries)[there & c.seed.notna()].to_numpy()
+
 
 # (task, ablation) → means by level: of the mask levels in tenths, of noise σ = 0, 1, 2 … Where only a bound is published: None.
 LEVEL_STEP = {"mask": 0.1, "gaussian": 1.0}

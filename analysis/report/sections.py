@@ -12,9 +12,9 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.jobs.job import Job
-from analysis.measures import derive, llm, tradeoff
+from analysis.measures import derive, llm
 from analysis.measures import emergence as measured
-from analysis.report import captions, published
+from analysis.report import captions, conditions, findings, published, verdicts
 from analysis.report.group import ABLATIONS, Group
 from analysis.report.plots import context_step, emergence, few_shot, language_models, main_figure
 from analysis.report.plots import tradeoff as tradeoff_plot
@@ -22,12 +22,17 @@ from analysis.statistics import effects, inference
 from flags import presets
 
 SHORT = {"category": "cat", "grid": "grid"}  # in names of scripts
+BLOCKED_FIRST, INTERLEAVED_FIRST = ("blocked", "interleaved"), ("interleaved", "blocked")
+# What the paper finds of models metalearned on unrotated tasks, of these differences.
+FEW_SHOT: dict[str, verdicts.Expected | None] = {"unrotated": "more", "rotated": None}
+AFTER: dict[str, verdicts.Expected | None] = {"unrotated": "alike", "rotated": "more"}
+NOTHING: dict[str, verdicts.Expected | None] = {"unrotated": None, "rotated": None}
 
 
 @dataclass
 class Section:
-    """What the report shows of a figure: the picture's file without ending, a caption that explains it alone, tables by title,
-    notes, and the jobs that it is made of."""
+    """What the report shows of a figure: the picture's file without ending, a caption that explains it alone, what its numbers
+    say (findings), what sets its jobs apart from the paper's (differences), tables by title, notes, and the jobs it is made of."""
 
     name: str
     title: str
@@ -36,6 +41,8 @@ class Section:
     picture: Path | None = None
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    findings: list[str] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)
 
 
 def in_context(group: Group, rotation: str = "unrotated", curriculum: str = "blocked") -> Section | None:
@@ -47,7 +54,7 @@ def in_context(group: Group, rotation: str = "unrotated", curriculum: str = "blo
     kept, notes = derive.meeting(rows, rotation)
     losses = group.rows(jobs, "finetune_loss")
     losses = losses[(losses.init != "random") & losses.seed.isin(kept.seed.unique())]
-    is_published = (rotation, curriculum) == ("unrotated", "blocked")
+    is_published = (rotation, curriculum) == ("unrotated", "blocked")  # the claims are about no other models
     shown = [group.published("icl", measure) if is_published else {} for measure in ("few_shot", "after")]
     name = f"main_icl_iwl_{rotation}_{curriculum}"
     picture = group.picture(name)
@@ -68,7 +75,10 @@ def in_context(group: Group, rotation: str = "unrotated", curriculum: str = "blo
         tables["Effects, ICL + IWL"] = inference.effect_sizes(both)
         tables["Forgetting at each switch of block"] = _forgetting(kept)
     caption = captions.IN_CONTEXT + captions.notes(kept.seed.nunique(), bool(shown[0]))
-    return Section(name, title, caption, jobs, picture, tables, notes)
+    found = [*findings.differences(first, "Few-shot", FEW_SHOT if is_published else NOTHING, BLOCKED_FIRST)]
+    found += findings.differences(last, "After training", AFTER if is_published else NOTHING, INTERLEAVED_FIRST)
+    found += [] if is_published else findings.of_advantage(first, rotation, curriculum)
+    return Section(name, title, caption, jobs, picture, tables, notes, found)
 
 
 def in_weights(group: Group) -> Section | None:
@@ -91,9 +101,10 @@ def in_weights(group: Group) -> Section | None:
         "Effects": inference.effect_sizes(last),
         "Forgetting at each switch of block": _forgetting(rows),
     }
-    return Section(
-        "main_iwl_only", title, captions.IN_WEIGHTS + captions.notes(rows.seed.nunique(), bool(shown)), jobs, picture, tables, []
-    )
+    caption = captions.IN_WEIGHTS + captions.notes(rows.seed.nunique(), bool(shown))
+    expected: dict[str, verdicts.Expected | None] = {"unrotated": "more", "rotated": "more"}
+    found = [*findings.differences(last, "After training", expected, INTERLEAVED_FIRST), *findings.of_groups(last)]
+    return Section("main_iwl_only", title, caption, jobs, picture, tables, [], found)
 
 
 def trade_off(group: Group, experiment: str) -> Section | None:
@@ -106,12 +117,7 @@ def trade_off(group: Group, experiment: str) -> Section | None:
     tradeoff_plot.draw(found, picture, of_paper, f" · {group.size}")
     tables = {}
     for name, level in (("generalisation", "test_level"), ("retention", "training_level")):
-        means = tradeoff.mean_and_interval(getattr(found, name), [level])
-        rank = tradeoff.spearman(means[level], means["mean"])
-        low, high = means["mean"] - means.half, means["mean"] + means.half
-        tables[f"{name.capitalize()} (Spearman's rank correlation with the level {rank:.2f})"] = means.assign(
-            low=low, high=high
-        ).drop(columns="half")
+        tables[name.capitalize()] = effects.of_values(getattr(found, name), [level])
     caption = captions.TRADE_OFF.format(units=found.units, base=jobs[0].flags["load_model_from"])
     caption += captions.PUBLISHED if of_paper[0] else ""
     if of_paper[0] and not of_paper[1]:
@@ -119,7 +125,7 @@ def trade_off(group: Group, experiment: str) -> Section | None:
     levels = sorted({job.training_level for job in jobs})
     notes = [f"Levels trained at: {', '.join(f'{level:g}' for level in levels)}."]
     title = f"Trade-off, {experiment.removeprefix('tradeoff_')} · {group.title}"
-    return Section(experiment, title, caption, jobs, picture, tables, notes)
+    return Section(experiment, title, caption, jobs, picture, tables, notes, [*findings.of_trade_off(found)])
 
 
 def all_contexts(group: Group) -> Section | None:
@@ -136,15 +142,13 @@ def all_contexts(group: Group) -> Section | None:
         "Tests": inference.model_tests(first, effect="context_curriculum"),
         "Effects": inference.effect_sizes(first, "context_curriculum"),
     }
-    return Section(
-        "few_shot_contexts",
-        title,
-        captions.CONTEXTS + captions.notes(kept.seed.nunique(), group.has_published),
-        jobs,
-        picture,
-        tables,
-        notes,
-    )
+    found = [
+        said
+        for pair in llm.PAIRS
+        for said in findings.differences(first, "Few-shot", {"unrotated": "more", "rotated": None}, pair, "context_curriculum")
+    ]
+    caption = captions.CONTEXTS + captions.notes(kept.seed.nunique(), group.has_published)
+    return Section("few_shot_contexts", title, caption, jobs, picture, tables, notes, found)
 
 
 def context_against_steps(group: Group) -> Section | None:
@@ -159,11 +163,14 @@ def context_against_steps(group: Group) -> Section | None:
     last = derive.after_training(kept).astype(dict.fromkeys(by, str))
     last = last[last.context_curriculum.isin(["blocked", "interleaved"])]
     tables = {"Accuracy on study items after training": effects.mean_interval(last, by)}
-    for effect in by[1:]:
-        tables[f"Effects of the {effect.replace('_', ' ')}"] = inference.effect_sizes(last, effect)
-    return Section(
-        "context_step", title, captions.CONTEXT_STEP + captions.notes(kept.seed.nunique(), False), jobs, picture, tables, notes
-    )
+    for effect in by[1:]:  # both step curricula finetune on the same episodes
+        tables[f"Effects of the {effect.replace('_', ' ')}"] = inference.effect_sizes(last, effect, effect == "step_curriculum")
+    found = []
+    for context, rows in last.groupby("context_curriculum"):
+        subject, none = f"After training, {context} context", {"unrotated": None, "rotated": None}
+        found += findings.differences(rows, subject, none, INTERLEAVED_FIRST, "step_curriculum", same_episodes=True)
+    caption = captions.CONTEXT_STEP + captions.notes(kept.seed.nunique(), False)
+    return Section("context_step", title, caption, jobs, picture, tables, notes, found)
 
 
 def emerging(group: Group) -> Section | None:
@@ -177,7 +184,8 @@ def emerging(group: Group) -> Section | None:
     kept = pd.concat([measured.kept(of_job) for _, of_job in rows[rows.subset == "novel"].groupby("job")])
     kept = kept.assign(accuracy=kept.n_correct / kept.n_queries).sort_values(["pt_rotation", "pt_curriculum", "seed"])
     table = kept[["pt_rotation", "pt_curriculum", "seed", "stage", "step", "updates", "accuracy", "loss"]]
-    return Section("emergence", title, captions.EMERGENCE, jobs, picture, {"The kept model of each seed": table}, [])
+    found = [*findings.of_emergence(rows[rows.subset == "novel"])]
+    return Section("emergence", title, captions.EMERGENCE, jobs, picture, {"The kept model of each seed": table}, [], found)
 
 
 def asked(group: Group) -> Section | None:
@@ -187,7 +195,7 @@ def asked(group: Group) -> Section | None:
     rows = group.rows(jobs, "llm_accuracy")
     picture, title = group.picture("language_models"), f"Language models · {group.title}"
     language_models.draw(rows, {m: published.find("grid", m, "few_shot") for m in ("Llama 2 70B", "GPT-3.5")}, picture)
-    tables = {"Accuracy on novel items, whole answers": llm.means(rows).drop(columns=["n_correct", "n_queries"])}
+    tables = {"Accuracy on novel items, whole answers": llm.means(rows)}
     novel = rows[(rows.subset == "novel") & rows.context_curriculum.isin(["blocked", "interleaved"])]
     novel = novel.astype({"rotation": str}).assign(curriculum=novel.context_curriculum.astype(str))
     for (model, scoring), part in novel.groupby(["model", "scoring"], observed=True):
@@ -195,7 +203,13 @@ def asked(group: Group) -> Section | None:
     for scoring, part in novel.groupby("scoring", observed=True):
         if part.model.nunique() > 1:
             tables[f"Tests, all models, {scoring}, blocked and interleaved"] = inference.model_tests(part, "binomial")
-    return Section("language_models", title, captions.LANGUAGE_MODELS, jobs, picture, tables, [])
+    found = []
+    for (model, scoring, rotation), part in llm.by_model(rows):
+        for pair in llm.PAIRS:
+            expected: dict[str, verdicts.Expected | None] = {rotation: "more" if rotation == "unrotated" else None}
+            found += findings.differences(part, f"{model}, {scoring}", expected, pair, "context_curriculum")
+    caption = captions.LANGUAGE_MODELS.format(models=", ".join(dict.fromkeys(rows.model.astype(str))))
+    return Section("language_models", title, caption, jobs, picture, tables, [], found)
 
 
 def _forgetting(rows: pd.DataFrame) -> pd.DataFrame:
@@ -211,11 +225,18 @@ def _forgetting(rows: pd.DataFrame) -> pd.DataFrame:
 class Entry:
     """A section of SECTIONS: how it is built, and the script of a task that makes its jobs, with the flags that narrow it."""
 
-    build: Callable[[Group], Section | None]
+    draw: Callable[[Group], Section | None]
     what: str
     script: str
     flags: str
     tasks: tuple[str, ...] = ("category", "grid")
+
+    def build(self, group: Group) -> Section | None:
+        """The section of a group, with what sets its jobs apart; None if the group has no jobs for it."""
+        section = self.draw(group)
+        if section and section.jobs[0].experiment != "llm":
+            section.differences = conditions.differences(group, section.jobs, metalearned=section.name != "main_iwl_only")
+        return section
 
 
 def _others(rotation: str, curriculum: str) -> Entry:

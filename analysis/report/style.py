@@ -30,11 +30,12 @@ RC = {
     "legend.frameon": False,
     "legend.fontsize": 8,
     "pdf.fonttype": 42,
+    "svg.hashsalt": "report",  # equal figures give equal files
 }
 
 PUBLISHED = {"marker": "D", "s": 26, "facecolor": "white", "edgecolor": "black", "linewidth": 1.0, "zorder": 6}
 PUBLISHED_LABEL = "published mean"
-INTERVAL = "bars, bands: 95 % interval over seeds (bootstrap)"
+INTERVAL = "bars, bands: 95 % t interval over seeds"
 
 
 @contextlib.contextmanager
@@ -51,15 +52,16 @@ def ours() -> Iterator[None]:
 
 def of_seeds(n: int) -> str:
     """Say what a figure's dots, bars and bands are, for its title."""
-    return f"{n} seeds (dots); {INTERVAL}" if n > 1 else "1 seed"
+    return f"{n} seeds (dots); {INTERVAL}" if n > 1 else "1 seed; bars: 95 % t interval over episodes"
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as vector PDF and as PNG, named as `path` with these endings."""
+    """Write a figure as PDF and SVG, which stay sharp, and as PNG, named as `path` with these endings."""
     import matplotlib.pyplot as plt
 
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})  # equal figures give equal files
+    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
     figure.savefig(path.with_suffix(".png"))
     plt.close(figure)
 

@@ -62,8 +62,8 @@ def anova(
         family=family,
         contrasts=contrasts,
         dispersion=dispersion,
-        separated=bool(data.separated),
-        note=_note(data, dispersion),
+        separated=data.separated,
+        note=_note(data, dispersion, family),
     )
 
 
@@ -112,14 +112,15 @@ def clustered(
     contrasts: Contrasts = "treatment",
     reference: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
-    """Type-III tests with seeds as clusters, which the paper leaves out: its models take every row for independent.
+    """Type-III tests with seeds as clusters: what holds however the conditions of one seed depend on each other.
 
-    Rows of one seed share data and weights, so that rows by the hundred may be ten replications. (Simulated, with ten seeds
-    that differ in every condition, standard deviation 1 on the logit scale, and no effects at all, the quasi-binomial tests
-    find half of them significant at .05, these tests 5 %.) It is the same logit model; its estimates solve generalised
+    Seeds are independent; the conditions of one seed share weights. With positive correlation within seeds, tests within seeds
+    are conservative. A row an episode is another matter: its rows by the hundred may be ten replications. (Simulated, with ten
+    seeds that differ in every condition, standard deviation 1 on the logit scale, and no effects at all, quasi-binomial tests of
+    such rows find half of them significant at .05, these tests 5 %.) It is the same logit model; its estimates solve generalised
     estimating equations with *independence* as working correlation (Liang & Zeger 1986), and each term is tested by the
-    generalised score test (Rotnitzky & Jewell 1990; Boos 1992): the model is fitted without the term, and the efficient
-    score of what was left out is compared with its spread between seeds.
+    generalised score test (Rotnitzky & Jewell 1990; Boos 1992): the model is fitted without the term, and the efficient score of
+    what was left out is compared with its spread between seeds.
 
     Why so. Independence: when every seed has every condition and as many trials, an exchangeable correlation leads to
     the same estimates; with unequal trials it needs a weighting of its own, and where a cell is at 0 or 1 throughout
@@ -141,21 +142,23 @@ def clustered(
         df = int(tested.sum())
         statistic = _score(data, tested, seeds) if n_seeds > df else np.nan
         note = "" if n_seeds > df else f"{n_seeds} seeds cannot test {df} degrees of freedom."
-        rows.append((term, statistic, df, chi2_distribution.sf(statistic, df), contrasts, n_seeds, bool(data.separated), note))
+        rows.append((term, statistic, df, chi2_distribution.sf(statistic, df), contrasts, n_seeds, data.separated, note))
     return pd.DataFrame(rows, columns=["term", "chi2", "df", "p", "contrasts", "n_seeds", "separated", "note"])
 
 
 @dataclass(frozen=True)
 class _Data:
     """rows: the places of those with trials in the table · share, n [N]: proportion of successes and trials · columns [N, P]
-    of the full model · terms: name → which columns [P] are its · separated: a description of each cell at 0 or 1."""
+    of the full model · terms: name → which columns [P] are its · separated: whether a cell is at 0 or 1 throughout ·
+    spreads: for each cell, whether its rows differ."""
 
     rows: np.ndarray
     share: np.ndarray
     n: np.ndarray
     columns: np.ndarray
     terms: dict[str, np.ndarray]
-    separated: list[str]
+    separated: bool
+    spreads: list[bool]
 
 
 @dataclass(frozen=True)
@@ -205,10 +208,7 @@ def _prepare(
     if len(cells) < np.prod([len(of_factor) for of_factor in levels.values()]):
         raise ValueError(f"some combination of {', '.join(factors)} has no rows: its effects cannot be told apart")
     at_an_end = cells[(cells[successes] == 0) | (cells[successes] == cells[trials])]
-    separated = [
-        f"{' '.join(map(str, key if isinstance(key, tuple) else [key]))} ({int(row[successes])} of {int(row[trials])} correct)"
-        for key, row in at_an_end.iterrows()
-    ]
+    separated = bool(len(at_an_end))
 
     main = {}
     for name in factors:
@@ -227,7 +227,9 @@ def _prepare(
     owner = np.repeat(list(blocks), [block.shape[1] for block in blocks.values()])
     terms = {term: owner == term for term in blocks if term}
     share = table[successes].to_numpy(float) / n
-    return _Data(table.index.to_numpy(), share, n, np.concatenate(list(blocks.values()), axis=1), terms, separated)
+    spreads = [np.ptp(share[place]) > 0 for place in table.reset_index(drop=True).groupby(list(factors)).indices.values()]
+    columns = np.concatenate(list(blocks.values()), axis=1)
+    return _Data(table.index.to_numpy(), share, n, columns, terms, separated, spreads)
 
 
 class _Binomial(sm.families.Binomial):
@@ -256,7 +258,7 @@ def _fit(columns: np.ndarray, data: _Data, precise: bool = False) -> _Fit:
         free = len(data.n) - columns.shape[1]
         # model.weights are those that the last iteration began with, as in R
         dispersion = float(model.weights @ residuals**2) / free if free else np.nan
-    return _Fit(float(fit.deviance), dispersion, model.mu)
+        return _Fit(float(fit.deviance), dispersion, model.mu)
 
 
 def _tests(data: _Data, full: _Fit, dispersion: float) -> pd.DataFrame:
@@ -270,18 +272,19 @@ def _tests(data: _Data, full: _Fit, dispersion: float) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["term", "chi2", "df", "p"])
 
 
-def _note(data: _Data, dispersion: float) -> str:
-    parts = []
-    if data.separated:
-        parts.append(
-            f"Perfect separation: {'; '.join(data.separated)}. No finite coefficient describes such a cell and it shows no "
-            "dispersion, so the size of χ² and p means nothing; look at the effect size and its interval."
-        )
+def _note(data: _Data, dispersion: float, family: Family) -> str:
+    """What cannot be relied on. A binomial likelihood-ratio test survives a cell at 0 or 1; a dispersion misses its spread."""
+    if family == "binomial":
+        return ""
     if np.isnan(dispersion):
-        parts.append("One row a cell: there is nothing to estimate a dispersion from.")
-    elif dispersion < _NO_DISPERSION:
-        parts.append("No row differs from the mean of its cell: the dispersion is 0, and χ², which is divided by it, is undefined.")
-    return " ".join(parts)
+        return "One row a cell: there is nothing to estimate a dispersion from."
+    if dispersion < _NO_DISPERSION:
+        return "No row differs from the mean of its cell: the dispersion is 0, and χ², which is divided by it, is undefined."
+    alike = data.spreads.count(False)
+    if not alike:
+        return ""
+    has = "has" if alike == 1 else "have"
+    return f"{alike} of {len(data.spreads)} cells {has} no spread; the dispersion comes from the others, so χ² may be too large."
 
 
 def _score(data: _Data, tested: np.ndarray, seeds: np.ndarray) -> float:

@@ -1,42 +1,82 @@
-"""How large effects are: mean accuracies, differences and differences of differences, with 95 % intervals over seeds.
+"""How large effects are: mean accuracies, differences and differences of differences, with 95 % intervals.
 
 The unit is the seed. A seed's accuracy in a condition is the mean of its rows' n_correct / n_queries, each row alike, so
 that groups and episodes count alike whatever their size (as in the paper's means and in a job's summary).
 
-Intervals are percentile bootstrap intervals: seeds are drawn with replacement, and the 2.5th and 97.5th percentile of the
-statistic are taken. A seed that is drawn brings all of its conditions if every condition has the same seeds; otherwise
-(as when only the seeds that reached a criterion stay) seeds are drawn within each condition, as if they were unrelated.
-Not BCa: its correction is undefined when all seeds agree, the normal case where accuracies are at 0 or 1. With few seeds
-percentile intervals are too narrow (simulated, they hold the truth in 82 to 84 % of cases with five seeds and in 87 to 89 %
-with ten), and an interval of no width says that all seeds agree, not that there is no uncertainty. Draws come from a
-stream of their own with a key made of the conditions compared, so equal tables give equal intervals.
+Intervals are Student's t over seeds. A difference is taken seed by seed if both conditions have the same seeds (paired); else it
+has Welch's interval. If there is one seed, or none as with a language model, the unit is the episode, and the column `over` says
+so. Then a difference is paired only if the caller says that both conditions have the same episodes. Accuracies are clipped to [0,
+1], differences to [−1, 1]. Where all units are alike there is no spread to make an interval of: low and high are NaN and `alike`
+is True. benchmarks/intervals.py measures how often such intervals hold the true mean, and docs/report.md has its table.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from analysis.statistics.checks import check_columns, check_reference
-from engine.streams import stream
 
 CONFIDENCE = 0.95
-N_RESAMPLES = 9999
+SAME = 1e-12  # values that differ by less are alike: what is left of rounding
+OF_INTERVAL = ["low", "high", "n", "over", "alike"]
+OF_DIFFERENCE = ["level", "against", "difference", *OF_INTERVAL, "paired"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A weighted sum of means of independent samples, and its 95 % interval: NaN for a sample of one, and if all are alike.
+    n: the size of the smallest sample."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    alike: bool
+
+
+def interval(samples: Sequence[np.ndarray], weights: Sequence[float], bounds: tuple[float, float]) -> Interval:
+    """Return Σ weight · mean(sample) with Welch's interval, clipped to `bounds`; of one sample that is Student's.
+
+    Welch, B. L. (1947), "The generalization of 'Student's' problem when several different population variances are involved".
+    """
+    value = float(sum(weight * np.mean(sample) for weight, sample in zip(weights, samples, strict=True)))
+    n = min(map(len, samples))
+    if n < 2:
+        return Interval(value, np.nan, np.nan, n, False)
+    if all(np.ptp(sample) < SAME for sample in samples):
+        return Interval(value, np.nan, np.nan, n, True)
+    parts = np.array([weight**2 * np.var(x, ddof=1) / len(x) for weight, x in zip(weights, samples, strict=True)])
+    df = parts.sum() ** 2 / sum(part**2 / (len(sample) - 1) for part, sample in zip(parts, samples, strict=True))
+    half = _quantile(df) * np.sqrt(parts.sum())
+    low, high = np.clip([value - half, value + half], *bounds)
+    return Interval(value, float(low), float(high), n, False)
+
+
+def _quantile(df: float) -> float:
+    from scipy.special import stdtrit  # takes a moment to load, and a job's picture needs no interval
+
+    return float(stdtrit(df, 0.5 + CONFIDENCE / 2))
 
 
 def mean_interval(
     table: pd.DataFrame, by: Sequence[str], seed: str = "seed", successes: str = "n_correct", trials: str = "n_queries"
 ) -> pd.DataFrame:
-    """Mean accuracy of each condition: columns `by`, mean, low, high, n_seeds. low and high are NaN with one seed.
-    ValueError, also of `effect_size`: a column that is missing or has rows without a value; counts that are none."""
-    accuracy = _by_seed(table, [*by, seed], successes, trials)
+    """Mean accuracy of each condition: columns `by`, mean, low, high, n (of the units), over (`seeds` or `episodes`), alike.
+
+    A table without a column `seed` has no seeds. ValueError, also of `effect_size`: a column that is missing or has rows without
+    a value; counts that are none.
+    """
+    unit, accuracy = _by_unit(table, list(by), seed, successes, trials)
     rows = []
     for key, values in accuracy.groupby(list(by), sort=False):
-        mean, low, high, n_seeds, _ = _combine([values.droplevel(list(by))], [1.0], ("mean", *key))
-        rows.append((*key, mean, low, high, n_seeds))
-    return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "n_seeds"])
+        found = interval([values.to_numpy(float)], [1.0], (0.0, 1.0))
+        rows.append((*key, found.value, found.low, found.high, found.n, unit, found.alike))
+    return pd.DataFrame(rows, columns=[*by, "mean", *OF_INTERVAL])
 
 
 def effect_size(
@@ -47,24 +87,26 @@ def effect_size(
     successes: str = "n_correct",
     trials: str = "n_queries",
     reference: dict[str, str] | None = None,
+    same_episodes: bool = False,
 ) -> pd.DataFrame:
     """Differences of mean accuracy, level − reference level of `effect`, within each level of `within`.
 
     With `within`, rows follow for the interaction: the difference in a level minus that in the reference level, named
     `unrotated − rotated`. Reference levels as in `binomial.anova`. Columns: `within` (if given), level, against, difference
-    (of accuracies, −1 to 1; interaction: −2 to 2), low, high, n_seeds (of the condition that has fewest), paired (whether
-    all conditions have the same seeds). low and high are NaN where a condition has but one seed. A condition that has no
-    rows leaves its comparisons out. Other columns are averaged over.
+    (of accuracies, −1 to 1; interaction: −2 to 2), low, high, n (units of the condition that has fewest), over, alike, paired
+    (whether the interval is of differences unit by unit). `same_episodes`: episodes with one number are one in all conditions. A
+    condition that has no rows leaves its comparisons out. Other columns are averaged over.
     """
     reference = reference or {}
     factors = [effect] if within is None else [within, effect]
     check_reference(reference, factors)
-    accuracy = _by_seed(table, [*factors, seed], successes, trials)
+    unit, accuracy = _by_unit(table, factors, seed, successes, trials)
     cells = {key: values.droplevel(factors) for key, values in accuracy.groupby(factors, sort=False)}
     from analysis.statistics.binomial import ordered_levels  # takes seconds to load, and a job's picture needs only `band`
 
     base, *others = ordered_levels(table[effect], reference.get(effect))
     surroundings = [()] if within is None else [(level,) for level in ordered_levels(table[within], reference.get(within))]
+    can_pair = unit == "seeds" or same_episodes
     rows = []
     for level in others:
         compared = {place: [(*place, level), (*place, base)] for place in surroundings}
@@ -75,51 +117,58 @@ def effect_size(
         ]
         for place, keys, weights in wanted:
             if all(key in cells for key in keys):
-                found = _combine([cells[key] for key in keys], weights, ("difference", *place, level, base))
-                rows.append((*place, level, base, *found))
-    return pd.DataFrame(rows, columns=[*factors[:-1], "level", "against", "difference", "low", "high", "n_seeds", "paired"])
+                found, paired = _combine([cells[key] for key in keys], weights, can_pair)
+                numbers = (found.value, found.low, found.high, found.n, unit, found.alike, paired)
+                rows.append((*place, level, base, *numbers))
+    return pd.DataFrame(rows, columns=[*factors[:-1], *OF_DIFFERENCE])
 
 
-def _by_seed(table: pd.DataFrame, by: list[str], successes: str, trials: str) -> pd.Series:
-    """Accuracy with index `by`, the seed last; rows without trials are passed over."""
-    check_columns(table, by, successes, trials)
+def of_values(frame: pd.DataFrame, by: Sequence[str], bounds: tuple[float, float] = (0.0, 1.0)) -> pd.DataFrame:
+    """The same as `mean_interval` of a column `value` that is one number a seed and episode."""
+    unit = "seed" if frame.seed.nunique() > 1 else "episode"
+    rows = []
+    for key, values in frame.groupby([*by, unit]).value.mean().groupby(list(by)):
+        found = interval([values.to_numpy(float)], [1.0], bounds)
+        rows.append(
+            (*(key if isinstance(key, tuple) else (key,)), found.value, found.low, found.high, found.n, f"{unit}s", found.alike)
+        )
+    return pd.DataFrame(rows, columns=[*by, "mean", *OF_INTERVAL])
+
+
+def difference(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
+    """Return mean(ours) − mean(theirs) of independent seeds, with Welch's interval."""
+    return interval([np.asarray(ours, float), np.asarray(theirs, float)], [1.0, -1.0], (-1.0, 1.0))
+
+
+def _by_unit(table: pd.DataFrame, by: list[str], seed: str, successes: str, trials: str) -> tuple[str, pd.Series]:
+    """What the units are, and the accuracy of each with index `by`, the unit last; rows without trials are passed over."""
+    if seed not in table and "episode" in table:
+        unit, column = "episodes", "episode"
+    else:
+        check_columns(table, [*by, seed], successes, trials)
+        is_single = table[seed].nunique() == 1 and "episode" in table
+        unit, column = ("episodes", "episode") if is_single else ("seeds", seed)
+    check_columns(table, [*by, column], successes, trials)
     table = table[table[trials] > 0]
-    return (table[successes] / table[trials]).groupby([table[name] for name in by]).mean()
+    return unit, (table[successes] / table[trials]).groupby([table[name] for name in [*by, column]], observed=True).mean()
 
 
-def _combine(cells: list[pd.Series], weights: list[float], key: tuple) -> tuple[float, float, float, int, bool]:
-    """The weighted sum of the means of `cells` (accuracy by seed), its interval, the smallest number of seeds, and
-    whether all have the same ones."""
-    paired = all(cell.index.equals(cells[0].index) for cell in cells)
-    if paired:  # one number a seed
+def _combine(cells: list[pd.Series], weights: list[float], can_pair: bool) -> tuple[Interval, bool]:
+    """The weighted sum of the means of `cells` (accuracy by unit), and whether it was taken unit by unit."""
+    widest = len(cells) / 2  # of a difference 1, of one of differences 2
+    paired = can_pair and all(cell.index.equals(cells[0].index) for cell in cells)
+    if paired:
         cells, weights = [sum(weight * cell for weight, cell in zip(weights, cells, strict=True))], [1.0]
-    samples = [cell.to_numpy(float) for cell in cells]
-
-    def statistic(*drawn, axis=-1):
-        return sum(weight * np.mean(sample, axis=axis) for weight, sample in zip(weights, drawn, strict=True))
-
-    value, n_seeds = float(statistic(*samples)), min(map(len, samples))
-    if n_seeds < 2:
-        return value, np.nan, np.nan, n_seeds, paired
-    from scipy.stats import bootstrap  # likewise
-
-    rng = stream("statistics", "bootstrap", *map(str, key))
-    interval = bootstrap(
-        samples, statistic, n_resamples=N_RESAMPLES, confidence_level=CONFIDENCE, method="percentile", vectorized=True, rng=rng
-    ).confidence_interval
-    return value, float(interval.low), float(interval.high), n_seeds, paired
+    return interval([cell.to_numpy(float) for cell in cells], weights, (-widest, widest)), paired
 
 
-def band(values: pd.DataFrame) -> pd.DataFrame:
-    """Mean over seeds, and its 95 % interval (bootstrap over seeds, percentile), of each column of `values` [seeds, points];
-    low and high are NaN with one seed. One draw of seeds serves all points."""
+def band(values: pd.DataFrame, bounds: tuple[float, float]) -> pd.DataFrame:
+    """Mean over seeds, and its 95 % interval, of each column of `values` [seeds, points], which lie in `bounds`: columns mean, low,
+    high. low and high are NaN with one seed; where all seeds are alike they are the mean."""
     data = values.to_numpy(float)
-    mean = data.mean(axis=0)
-    if len(data) < 2:
-        nothing = np.full_like(mean, np.nan)
-        return pd.DataFrame({"mean": mean, "low": nothing, "high": nothing}, index=values.columns)
-    drawn = stream("statistics", "band", str(len(data))).integers(len(data), size=(2000, len(data)))
-    weights = np.stack([(drawn == i).mean(axis=1) for i in range(len(data))], axis=1)  # [draws, seeds]
-    tail = 50 * (1 - CONFIDENCE)
-    low, high = np.percentile(weights @ data, [tail, 100 - tail], axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a standard deviation of one seed
+        half = data.std(axis=0, ddof=1) / np.sqrt(len(data))
+    mean, half = data.mean(axis=0), half * _quantile(len(data) - 1) if len(data) > 1 else half * np.nan
+    low, high = np.clip(mean - half, *bounds), np.clip(mean + half, *bounds)
     return pd.DataFrame({"mean": mean, "low": low, "high": high}, index=values.columns)

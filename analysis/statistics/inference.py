@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pandas as pd
 
 from analysis.statistics import binomial, effects
@@ -11,14 +13,18 @@ COLUMNS = ["model", "within", "term", "χ²", "df", "p", "note"]
 
 
 def model_tests(rows: pd.DataFrame, family: Family = "quasibinomial", effect: str = "curriculum") -> pd.DataFrame:
-    """Type-III tests of rotation × `effect`: as the paper has them (treatment contrasts, reference levels rotated and blocked),
-    with sum contrasts, simple effects within each rotation, and with seeds as clusters if there are seeds. What cannot be
-    tested is a row with a note."""
+    """Type-III tests of rotation × `effect`, as the paper has them (treatment contrasts, reference levels rotated and blocked),
+    with sum contrasts, simple effects within each rotation, and with seeds as clusters if there are seeds.
+
+    As in the paper, a row of the model is a seed × condition, its episodes and groups summed; without seeds a condition. What
+    cannot be tested is a row with a note. A note on separation is told once.
+    """
     check_family(family)
     check_columns(rows, ["rotation", effect], "n_correct", "n_queries")
     factors = [name for name in ("rotation", effect) if rows[name].nunique() > 1]
     if effect not in factors:
         return pd.DataFrame([dict.fromkeys(COLUMNS, "") | {"note": f"only one {effect.replace('_', ' ')}: nothing to test"}])
+    rows = summed(rows, ["rotation", effect])
     parts = [
         _attempt(
             f"{family}, {contrasts} contrasts",
@@ -32,10 +38,19 @@ def model_tests(rows: pd.DataFrame, family: Family = "quasibinomial", effect: st
         )
     if "seed" in rows and rows.seed.nunique() > 1:
         parts.append(_attempt("seeds as clusters, sum contrasts", lambda: binomial.clustered(rows, factors, contrasts="sum")))
-    return pd.concat(parts, ignore_index=True)[COLUMNS]
+    found = pd.concat(parts, ignore_index=True)[COLUMNS]
+    return found.assign(note=found.note.where(~found.note.duplicated(), ""))
 
 
-def _attempt(model: str, test) -> pd.DataFrame:
+def summed(rows: pd.DataFrame, factors: list[str]) -> pd.DataFrame:
+    """A row a seed (if there are seeds) and combination of factors, with the counts of all its rows."""
+    by = [*factors, *(["seed"] if "seed" in rows else [])]
+    check_columns(rows, by, "n_correct", "n_queries")
+    levels = dict.fromkeys(factors, "object")  # of a category, only those that are there
+    return rows.astype(levels).groupby(by, sort=False)[["n_correct", "n_queries"]].sum().reset_index()
+
+
+def _attempt(model: str, test: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     try:
         found = test()
     except ValueError as error:
@@ -44,9 +59,10 @@ def _attempt(model: str, test) -> pd.DataFrame:
     return found.rename(columns={"chi2": "χ²"}).reindex(columns=COLUMNS)
 
 
-def effect_sizes(rows: pd.DataFrame, effect: str = "curriculum") -> pd.DataFrame:
-    """Differences of mean accuracy with 95 % bootstrap intervals over seeds: see `effects.effect_size`."""
-    check_columns(rows, ["rotation", effect, "seed"], "n_correct", "n_queries")
+def effect_sizes(rows: pd.DataFrame, effect: str = "curriculum", same_episodes: bool = False) -> pd.DataFrame:
+    """Differences of mean accuracy with 95 % intervals: see `effects.effect_size`."""
+    check_columns(rows, ["rotation", effect], "n_correct", "n_queries")
     if rows[effect].nunique() < 2:
         return pd.DataFrame()
-    return effects.effect_size(rows, effect, "rotation" if rows.rotation.nunique() > 1 else None)
+    within = "rotation" if rows.rotation.nunique() > 1 else None
+    return effects.effect_size(rows, effect, within, same_episodes=same_episodes)

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from scipy.stats import ttest_1samp
 
 from analysis.jobs.tables import COLUMNS
 from analysis.measures import llm
@@ -26,12 +27,15 @@ def test_accuracies_of_answers_and_of_each_digit(tmp_path):
     assert [found["study"][name] for name in ("accuracy", "first", "second", "n_queries")] == [6 / 9, 7 / 9, 8 / 9, 9]
 
 
-def test_means_are_of_novel_items_with_wilsons_interval():
-    (found,) = llm.means(rows()).itertuples()
-    p, n, z = 6 / 32, 32, 1.959964
-    middle, half = p + z**2 / (2 * n), z * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
-    assert found.mean == p
-    assert [found.low, found.high] == pytest.approx([(middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)])
+def test_means_are_of_novel_items_over_episodes():
+    """Of each episode's accuracy, with Student's interval."""
+    table = rows()
+    (found,) = llm.means(table).itertuples()
+    of_episode = table[table.subset == "novel"].groupby("episode")[["n_correct", "n_queries"]].sum()
+    accuracy = of_episode.n_correct / of_episode.n_queries
+    assert (found.mean, found.over, found.n) == (accuracy.mean(), "episodes", len(accuracy))
+    low, high = ttest_1samp(accuracy, 0).confidence_interval()
+    assert [found.low, found.high] == pytest.approx([max(low, 0), min(high, 1)])
 
 
 def test_claims_of_language_models():

@@ -10,7 +10,7 @@ import pytest
     [
         ("claims", "report.claims", {"COLUMNS"}),
         ("derive", "measures.derive", {"EPISODE", "CONDITION"}),
-        ("effects", "statistics.effects", {"CONFIDENCE", "N_RESAMPLES"}),
+        ("effects", "statistics.effects", {"CONFIDENCE", "SAME", "OF_INTERVAL", "OF_DIFFERENCE"}),
         ("inference", "statistics.inference", {"COLUMNS"}),
         ("notebook", "report.notebook", set()),
         ("stats", "statistics.binomial", {"REFERENCE_LEVELS", "Contrasts", "Family"}),

@@ -10,10 +10,10 @@ import pytest
 import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import chi2_contingency
+from scipy.stats import chi2_contingency, ttest_1samp, ttest_ind
 
 from analysis.statistics.binomial import anova, clustered, simple_effects
-from analysis.statistics.effects import effect_size, mean_interval
+from analysis.statistics.effects import band, effect_size, mean_interval
 from analysis.statistics.inference import effect_sizes, model_tests
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -135,18 +135,46 @@ BLOCKED_AT_ONE = table_of(
 )
 
 
-def test_perfect_separation_is_told():
+def test_cells_without_spread_are_told():
+    """A cell at 1 throughout has no residual, one at 8 of 16 throughout neither; a binomial test does not care."""
     found = anova(BLOCKED_AT_ONE, FACTORS)
     assert found.separated.all()
-    assert found.note.str.startswith("Perfect separation: unrotated blocked (64 of 64 correct).").all()
+    told = "1 of 4 cells has no spread; the dispersion comes from the others, so χ² may be too large."
+    assert (found.note == told).all()
+    assert (anova(BLOCKED_AT_ONE, FACTORS, family="binomial").note == "").all()
     parts = simple_effects(BLOCKED_AT_ONE, "curriculum", "rotation").set_index("rotation")
     assert parts.separated.to_dict() == {"rotated": False, "unrotated": True}
-    assert parts.note["rotated"] == ""
+    assert parts.note.to_dict() == {"rotated": "", "unrotated": told.replace("4", "2")}
     # the dispersion of both rotations lacks what the cell at 1 does not show
     assert simple_effects(BLOCKED_AT_ONE, "curriculum", "rotation", pooled=True).separated.all()
     one_miss = BLOCKED_AT_ONE.assign(n_correct=BLOCKED_AT_ONE.n_correct.where(BLOCKED_AT_ONE.index > 0, 15))
     assert not anova(one_miss, FACTORS).separated.any()
     assert (anova(one_miss, FACTORS).note == "").all()
+    half = BLOCKED_AT_ONE.n_correct.where(BLOCKED_AT_ONE.rotation + BLOCKED_AT_ONE.curriculum != "rotatedblocked", 8)
+    alike = anova(BLOCKED_AT_ONE.assign(n_correct=half), FACTORS)
+    assert (alike.note == told.replace("1 of 4 cells has", "2 of 4 cells have")).all()
+
+
+def test_a_table_says_once_what_cannot_be_relied_on():
+    found = model_tests(BLOCKED_AT_ONE)
+    assert found.note.str.contains("no spread").sum() == 2  # of the model with both rotations, and of one rotation alone
+    assert found.note.str.contains("1 of 4").sum() == 1
+
+
+def test_a_row_of_the_model_is_a_seed_and_condition():
+    """Episodes and groups are summed: the paper's data sets have no row an episode (160 of 2,000 right is one number a seed)."""
+    rng = np.random.default_rng(0)
+    places = product(range(5), ["rotated", "unrotated"], ["blocked", "interleaved"], range(10), ["study_A", "study_B"])
+    table = pd.DataFrame(places, columns=["seed", *FACTORS, "episode", "subset"]).assign(n_queries=9)
+    table["n_correct"] = rng.binomial(9, rng.uniform(0.2, 0.9, len(table)))
+    by_hand = table.groupby(["seed", *FACTORS])[["n_correct", "n_queries"]].sum().reset_index()
+    assert by_hand.n_queries.eq(180).all()
+    found = model_tests(table).set_index(["model", "term"])["χ²"]
+    of_seeds = anova(by_hand, FACTORS).set_index("term").chi2
+    for term in of_seeds.index:
+        assert found["quasibinomial, treatment contrasts", term] == pytest.approx(of_seeds[term], rel=1e-9)
+    of_episodes = anova(table, FACTORS).set_index("term").chi2
+    assert abs(of_episodes - of_seeds).max() > 0.5  # another test
 
 
 @pytest.mark.parametrize("level", [0, 8, 16])
@@ -208,7 +236,9 @@ def test_whatever_the_counts_no_warning_and_no_surprise(counts, contrasts):
             assert len(fine) in (0, 3)
             assert (fine.chi2 >= 0).all()
             assert fine.p.between(0, 1).all()
-            assert (found.note != "").tolist() == [bool(found.separated[0] or not len(fine))] * 3
+            shares = (table.n_correct / 3).groupby([table.rotation, table.curriculum]).nunique()
+            told = family == "quasibinomial" and bool((shares == 1).any() or not len(fine))
+            assert (found.note != "").tolist() == [told] * 3
         scores = clustered(table, FACTORS, contrasts=contrasts)
         assert scores.chi2.isna().tolist() == [False, True, True]  # three seeds, three degrees of freedom
         assert scores.note.str.len().gt(0).tolist() == [False, True, True]
@@ -306,37 +336,71 @@ def test_effect_sizes_by_hand():
     assert found.difference.tolist() == [-1 / 64, -22 / 64, -21 / 64]
     assert (found.level == "interleaved").all()
     assert (found.against == "blocked").all()
-    assert found.n_seeds.tolist() == [4, 4, 4]
+    assert found.n.tolist() == [4, 4, 4]
+    assert (found.over == "seeds").all()
     assert found.paired.all()
-    # no resample can leave what the seeds span: −4/16 to 3/16, −7/16 to −4/16
-    assert ((found.low < found.difference) & (found.difference < found.high)).all()
-    assert found.low[0] >= -4 / 16
-    assert found.high[0] <= 3 / 16
-    assert found.low[1] >= -7 / 16
-    assert found.high[1] <= -4 / 16
+    # rotated: by seed 0, −4, 0, 3 sixteenths; t of three degrees of freedom is 3.1824
+    by_seed = np.array([0, -4, 0, 3]) / 16
+    half = 3.182446 * by_seed.std(ddof=1) / 2
+    assert [found.low[0], found.high[0]] == pytest.approx([-1 / 64 - half, -1 / 64 + half], abs=1e-6)
     pd.testing.assert_frame_equal(found, effect_size(BLOCKED_AT_ONE[::-1], "curriculum", "rotation"))
 
 
-def test_intervals_are_those_of_a_plain_bootstrap():
+def test_intervals_are_those_of_scipy():
+    """Of a mean Student's, of a difference of other seeds Welch's."""
     rng = np.random.default_rng(0)
-    table = table_of({("unrotated", "blocked"): rng.integers(0, 17, 12)}, 12)
-    found = mean_interval(table, ["rotation", "curriculum"]).iloc[0]
-    accuracy = table.n_correct.to_numpy() / 16
-    means = accuracy[rng.integers(0, 12, (100_000, 12))].mean(axis=1)
-    assert found["mean"] == pytest.approx(accuracy.mean())
-    assert [found.low, found.high] == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.01)
+    one, other = rng.integers(3, 12, 7), rng.integers(5, 15, 4)
+    table = table_of({("rotated", "blocked"): one, ("rotated", "interleaved"): other}, 7)
+    table = table[(table.curriculum == "blocked") | (table.seed < 4)]
+    means = mean_interval(table, ["curriculum"]).set_index("curriculum")
+    of_one = ttest_1samp(one / 16, 0).confidence_interval()
+    assert [means.low["blocked"], means.high["blocked"]] == pytest.approx(list(of_one))
+    found = effect_size(table, "curriculum").iloc[0]
+    of_both = ttest_ind(other / 16, one / 16, equal_var=False).confidence_interval()
+    assert [found.low, found.high] == pytest.approx(list(of_both))
+    assert (found.n, found.paired) == (4, False)
 
 
 def test_a_seed_brings_all_of_its_conditions():
-    """Seeds that differ by much, but all by the same between conditions: paired, the interval has no width."""
+    """Seeds that differ by much, but all by the same between conditions: paired, they are all alike."""
     table = table_of({("rotated", "blocked"): [1, 4, 7, 10], ("rotated", "interleaved"): [3, 6, 9, 12]})
     found = effect_size(table, "curriculum").iloc[0]
-    assert (found.low, found.difference, found.high, found.paired) == (0.125, 0.125, 0.125, True)
+    assert (found.difference, found.paired, found.alike) == (0.125, True, True)
+    assert np.isnan([found.low, found.high]).all()
     fewer = effect_size(table[(table.curriculum == "blocked") | (table.seed < 3)], "curriculum").iloc[0]
-    assert not fewer.paired
-    assert fewer.n_seeds == 3
+    assert (fewer.n, fewer.paired, fewer.alike) == (3, False, False)
     assert fewer.low < -0.1
     assert fewer.high > 0.2
+
+
+def test_intervals_stay_within_what_there_can_be():
+    table = table_of({("rotated", "blocked"): [16, 16, 16, 9], ("rotated", "interleaved"): [0, 0, 0, 9]})
+    means = mean_interval(table, ["curriculum"]).set_index("curriculum")
+    assert means.high["blocked"] == 1.0
+    assert means.low["interleaved"] == 0.0
+    assert effect_size(table, "curriculum").low[0] == -1.0
+    points = pd.DataFrame([[0.9, 0.5], [1.0, 0.5], [0.2, 0.5]])
+    found = band(points, (0.0, 1.0))
+    assert found.high.tolist() == [1.0, 0.5]
+    assert found.low[0] == 0.0  # .7 − 4.30 · .436 / √3 is below it
+    assert band(points, (-np.inf, np.inf)).low[0] == pytest.approx(0.7 - 4.302653 * np.std([0.9, 1.0, 0.2], ddof=1) / 3**0.5)
+
+
+def test_one_seed_has_its_episodes_for_units():
+    rows = [(0, c, episode, right, 4) for c, counts in (("blocked", [4, 3, 4, 2]), ("interleaved", [1, 1, 2, 0]))
+            for episode, right in enumerate(counts)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["seed", "curriculum", "episode", "n_correct", "n_queries"])
+    means = mean_interval(table, ["curriculum"])
+    assert (means.over == "episodes").all()
+    assert means.n.tolist() == [4, 4]
+    blocked, interleaved = np.array([4, 3, 4, 2]) / 4, np.array([1, 1, 2, 0]) / 4
+    apart, paired = effect_size(table, "curriculum").iloc[0], effect_size(table, "curriculum", same_episodes=True).iloc[0]
+    assert not apart.paired
+    assert paired.paired
+    welch = ttest_ind(interleaved, blocked, equal_var=False).confidence_interval()
+    assert [apart.low, apart.high] == pytest.approx(list(welch))
+    assert [paired.low, paired.high] == pytest.approx(list(ttest_1samp(interleaved - blocked, 0).confidence_interval()))
+    pd.testing.assert_frame_equal(means, mean_interval(table.drop(columns="seed"), ["curriculum"]))  # a language model
 
 
 def test_rows_count_alike_and_single_seeds_have_no_interval():
@@ -346,7 +410,7 @@ def test_rows_count_alike_and_single_seeds_have_no_interval():
     assert found["mean"] == 0.5
     assert np.isnan(found.low)
     assert np.isnan(found.high)
-    assert found.n_seeds == 1
+    assert (found.n, found.over, found.alike) == (1, "seeds", False)
 
 
 def test_other_conditions_do_not_move_an_interval():
@@ -357,11 +421,11 @@ def test_other_conditions_do_not_move_an_interval():
 
 
 def test_conditions_with_other_seeds_are_not_paired_however_many_there_are():
-    """Three of four seeds in each, not the same three: each condition is drawn by itself."""
+    """Three of four seeds in each, not the same three: the interval is Welch's."""
     table = table_of({("rotated", "blocked"): [1, 4, 7, 10], ("rotated", "interleaved"): [3, 6, 9, 12]})
     first = (table.curriculum == "blocked") & (table.seed < 3)
     found = effect_size(table[first | ((table.curriculum == "interleaved") & (table.seed > 0))], "curriculum").iloc[0]
     assert not found.paired
-    assert found.n_seeds == 3
+    assert found.n == 3
     assert found.difference == pytest.approx(9 / 16 - 4 / 16)
     assert found.low < found.difference < found.high

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from analysis.measures import tradeoff
+from analysis.statistics.effects import of_values
 from tests.conftest import ROOT, run_main
 from tests.test_main import contents, wait_for
 
@@ -105,12 +106,25 @@ def test_rank_correlation_by_hand():
 
 
 def test_intervals_over_seeds_or_episodes():
-    frame = pd.DataFrame({"level": 0, "seed": [0, 0, 1, 1], "episode": [0, 1, 0, 1], "value": [0.0, 0.2, 0.6, 0.8]})
-    over_seeds = tradeoff.mean_and_interval(frame, ["level"]).iloc[0]
-    assert over_seeds["mean"] == pytest.approx(0.4)
-    assert over_seeds["half"] == pytest.approx(1.96 * 0.3)  # means .1 and .7: standard deviation .3·√2, of two
-    over_episodes = tradeoff.mean_and_interval(frame[frame.seed == 0], ["level"]).iloc[0]
-    assert over_episodes["half"] == pytest.approx(1.96 * 0.1)
+    frame = pd.DataFrame({"level": 0, "seed": [0, 0, 1, 1], "episode": [0, 1, 0, 1], "value": [0.4, 0.42, 0.44, 0.46]})
+    over_seeds = of_values(frame, ["level"]).iloc[0]
+    assert (over_seeds["mean"], over_seeds.over, over_seeds.n) == (pytest.approx(0.43), "seeds", 2)
+    assert over_seeds.high == pytest.approx(0.43 + 12.7062 * 0.02, abs=1e-4)  # means .41 and .45, one degree of freedom
+    over_episodes = of_values(frame[frame.seed == 0], ["level"]).iloc[0]
+    assert over_episodes.over == "episodes"
+    assert over_episodes.high == pytest.approx(0.41 + 12.7062 * 0.01, abs=1e-4)
+
+
+def test_rank_correlations_are_of_each_seed():
+    """One seed that falls throughout, one that has its last two swapped: −1 and 1 − 6 · 2 / 60, turned round."""
+    values = {0: [0.9, 0.7, 0.5, 0.1], 1: [0.9, 0.7, 0.1, 0.5]}
+    rows = [(seed, level, 0, value) for seed, of_seed in values.items() for level, value in enumerate(of_seed)]
+    frame = pd.DataFrame(rows, columns=["seed", "level", "episode", "value"])
+    found, over = tradeoff.rank_correlation(frame, "level")
+    assert (found.value, found.n, over) == (pytest.approx(-0.9), 2, "seeds")
+    assert found.low == -1.0
+    one, over = tradeoff.rank_correlation(frame[frame.seed == 0], "level")
+    assert (one.value, one.n, over) == (pytest.approx(-1.0), 1, "episodes")
 
 
 def table_of(accuracy, test_levels):

@@ -42,7 +42,7 @@ def draw(rows: pd.DataFrame, published: dict[str, parts.Published], path: Path) 
                 panels[i, j].set_ylabel("accuracy on novel items")
         parts.legend_below(figure, list(panels.flat), 5)
         figure.suptitle(
-            "Language models on the grid task, in context (95 % intervals over queries; hatched: published, without intervals)",
+            "Language models on the grid task, in context (95 % t intervals over episodes; hatched: published, without intervals)",
             fontsize=10,
         )
         style.save(figure, path)

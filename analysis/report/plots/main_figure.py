@@ -9,6 +9,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 
 from analysis.measures import derive
@@ -90,7 +91,7 @@ def _accuracy(axes: plt.Axes, rows: pd.DataFrame) -> None:
 
 
 def _loss(axes: plt.Axes, rows: pd.DataFrame, top: float) -> None:
-    parts.curve(axes, derive.losses(rows), "0.25", None)
+    parts.curve(axes, derive.losses(rows), "0.25", None, bounds=(0.0, np.inf))
     _switches(axes, rows)
     axes.set(xlabel="updates", ylim=(-0.03 * top, 1.05 * top))
 

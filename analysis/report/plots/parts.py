@@ -79,9 +79,17 @@ def chance_line(axes: Axes, chance: float, label: str = "chance") -> None:
     axes.axhline(chance, color="0.4", lw=0.9, ls=":", zorder=1, label=label)
 
 
-def curve(axes: Axes, rows: pd.DataFrame, color: object, label: str | None, line: str = "-", width: float = 1.5) -> None:
-    """The mean over seeds of `rows` (columns step, seed, value), with a band if there are several."""
-    found = band(rows.pivot_table(index="seed", columns="step", values="value", observed=True))
+def curve(
+    axes: Axes,
+    rows: pd.DataFrame,
+    color: object,
+    label: str | None,
+    line: str = "-",
+    width: float = 1.5,
+    bounds: tuple[float, float] = (0.0, 1.0),
+) -> None:
+    """The mean over seeds of `rows` (columns step, seed, value), with a band, within `bounds`, if there are several."""
+    found = band(rows.pivot_table(index="seed", columns="step", values="value", observed=True), bounds)
     axes.plot(found.index, found["mean"], line, color=color, lw=width, label=label)
     if found.low.notna().any():
         axes.fill_between(found.index, found.low, found.high, color=color, alpha=0.2, lw=0)

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.measures.tradeoff import TradeOff, mean_and_interval
+from analysis.measures.tradeoff import TradeOff
 from analysis.report import style
 from analysis.report.plots import parts
+from analysis.statistics.effects import of_values
 
 LEVEL_LABELS = {
     "mask": "probability that an example is hidden",
@@ -46,25 +47,26 @@ def draw(found: TradeOff, path: Path, published: tuple[Means, Means] = ({}, {}),
         highest = f"tested at level {found.retention_level:g}"
         _bars(axes[3], found.retention, "training_level", [colors[level] for level in levels], published[1])
         axes[3].set(title=f"Retention: study items, {highest}", xlabel="level while training\n" + LEVEL_LABELS[found.ablation])
-        of = f"mean and 95 % interval over {found.n_units} {found.units}"
+        of = f"mean and 95 % t interval over {found.n_units} {found.units}"
         figure.suptitle(f"{found.task} task{size}, rule-like, interleaved (bars: {of})", fontsize=10)
         parts.legend_below(figure, list(axes), 14, title="lines: level while training")
         style.save(figure, path)
 
 
 def _bars(axes: Axes, frame: pd.DataFrame, level: str, color: object, published: Means) -> None:
-    means = mean_and_interval(frame, [level])
+    means = of_values(frame, [level])
     places = range(len(means))
     shown = [(place, published[value]) for place, value in zip(places, means[level].round(6), strict=True) if value in published]
     if shown:
         axes.scatter(*zip(*shown, strict=True), label=style.PUBLISHED_LABEL, **style.PUBLISHED)
-    axes.bar(places, means["mean"], 0.75, color=color, yerr=means["half"], ecolor="0.2", capsize=2, error_kw={"lw": 0.8})
+    error = [means["mean"] - means.low, means.high - means["mean"]]
+    axes.bar(places, means["mean"], 0.75, color=color, yerr=error, ecolor="0.2", capsize=2, error_kw={"lw": 0.8})
     axes.set_xticks(places, [f"{value:g}" for value in means[level]])
     axes.set(ylabel="accuracy", ylim=(0, 1.08))
 
 
 def _curves(axes: Axes, frame: pd.DataFrame, colors: dict[float, object]) -> None:
-    means = mean_and_interval(frame, ["training_level", "step"])
+    means = frame.groupby(["training_level", "step"], as_index=False).value.mean()
     for level, part in means.groupby("training_level"):
         width = 2.8 - 1.8 * list(colors).index(level) / max(1, len(colors) - 1)  # thinner ones on top: none is hidden
-        axes.plot(part.step, part["mean"], color=colors[level], lw=width, label=f"{level:g}")
+        axes.plot(part.step, part.value, color=colors[level], lw=width, label=f"{level:g}")

@@ -1,0 +1,65 @@
+"""What sets a section's jobs apart from the paper's: shown in a box beside each comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from analysis.jobs.job import Job
+from analysis.measures import emergence
+from analysis.report.group import Group, off_published_size
+
+WORDS = {
+    "n_task_dims": "dimensions",
+    "n_symbols": "values of a dimension, or words",
+    "n_in_context": "study items",
+    "p_flip_xy": "share of flipped episodes",
+    "n_layers": "layers",
+    "n_heads": "attention heads",
+    "d_model": "width",
+    "rope_theta": "rotary base",
+    "n_test": "test episodes a condition",
+    "n_blocks": "blocks",
+    "n_steps_per_block": "updates a block",
+    "finetune_bs": "items an update",
+    "finetune_lr": "finetuning's learning rate",
+    "finetune_beta2": "finetuning's β₂",
+    "iwl_init_scale": "scale of random initial weights",
+}
+
+
+def differences(group: Group, jobs: list[Job], metalearned: bool) -> list[str]:
+    """A line for each thing in which a section's jobs differ from the paper's; of `metalearned` models also how they came to be."""
+    found: dict[str, None] = {}
+    for job in jobs:
+        for name, (ours, theirs) in off_published_size(job).items():
+            found[f"{WORDS.get(name, f'--{name}')}: {_word(ours)} (paper {_word(theirs)})"] = None
+        if metalearned and (job.flags["n_epochs"] or job.flags["load_model_from"]):
+            found[f"metalearning: {_recipe(job)}"] = None
+    trained = [job for job in jobs if metalearned and job.experiment == "icl_iwl" and job.flags["n_epochs"]]
+    return [*found, *(_starts(group, trained) if trained else ())]
+
+
+def _recipe(job: Job) -> str:
+    recipe = job.execution.get("recipe") or {"demo": "robust", "laptop": "robust"}.get(
+        job.execution.get("preset") or "", "published"
+    )
+    stages = len(job.flags["stages"])
+    after = f", {stages} stages before the last" if stages else ""
+    return f"the {recipe} recipe{after}" + (", going on from loaded weights" if job.flags["load_model_from"] else "")
+
+
+def _starts(group: Group, jobs: list[Job]) -> Iterator[str]:
+    """The seeds that took more than one start, and how many."""
+    again = []
+    for job in jobs:
+        for (seed, stage), of_stage in group.rows([job], "pretrain_accuracy").groupby(["seed", "stage"]):
+            last = of_stage.iloc[-1]
+            n = emergence.start_of(job.flags, int(stage), int(last.step), int(last.epoch))
+            if n > 1:
+                again.append(f"seed {seed} took {n} starts in stage {stage}")
+    yield f"starts: {'; '.join(dict.fromkeys(again)) or 'one a seed'}"
+
+
+def _word(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

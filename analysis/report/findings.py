@@ -1,0 +1,132 @@
+"""What a section's numbers say, a sentence each: effect, 95 % interval, units, and whether what the paper found is found here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from analysis.measures import derive, tradeoff
+from analysis.measures.tradeoff import TradeOff
+from analysis.report import verdicts
+from analysis.statistics import effects
+from analysis.statistics.effects import Interval
+
+NAMES = {"unrotated": "rule-like tasks", "rotated": "rotated tasks"}
+
+
+def number(value: float) -> str:
+    """A number of a sentence: two decimals, without the 0 before them, and a true minus sign."""
+    text = f"{abs(value):.2f}"
+    text = text[1:] if text.startswith("0.") else text
+    return f"−{text}" if value < 0 and float(text) else text
+
+
+def units(found: Interval, over: str) -> str:
+    """How many units a number is of: `5 seeds`, `1 episode`."""
+    return f"{found.n} {over[:-1] if found.n == 1 else over}"
+
+
+def interval(found: Interval, over: str) -> str:
+    """An interval in words; what there is instead if there is none."""
+    if found.alike:
+        return f"all alike, {units(found, over)}"
+    if np.isnan(found.low):
+        return f"{units(found, over)}, no interval"
+    return f"95 % t interval {number(found.low)} to {number(found.high)}, {units(found, over)}"
+
+
+def sentence(subject: str, means: dict[str, float], found: Interval, over: str, expected: verdicts.Expected | None) -> str:
+    """One sentence on the difference of the first and the second of two means."""
+    said = ", ".join(f"{name} {number(value)}" for name, value in means.items())
+    if expected is None:
+        return f"{subject}: {said}; difference {number(found.value)} ({interval(found, over)})."
+    verdict = {"yes": _expectation(expected), "no": f"not {_expectation(expected)}", "not settled": "not settled"}
+    judged = verdict[verdicts.holds(found, expected)]
+    return f"{subject}: {said}; difference {number(found.value)} ({interval(found, over)}): {judged}."
+
+
+def _expectation(expected: verdicts.Expected) -> str:
+    return "alike" if expected == "alike" else f"{expected} than 0"
+
+
+def differences(
+    rows: pd.DataFrame,
+    subject: str,
+    expected: dict[str, verdicts.Expected | None],
+    pair: tuple[str, str],
+    factor: str = "curriculum",
+    same_episodes: bool = False,
+) -> Iterator[str]:
+    """A sentence for each rotation of `expected` that has both levels of a pair: the first − the second."""
+    for rotation, of_rotation in expected.items():
+        there = rows[(rows.rotation.astype(str) == rotation) & rows[factor].isin(pair)].astype({factor: str})
+        if there[factor].nunique() < 2:
+            continue
+        row = effects.effect_size(there, factor, reference={factor: pair[1]}, same_episodes=same_episodes).iloc[0]
+        means = effects.mean_interval(there, [factor]).set_index(factor)["mean"]
+        found = Interval(row.difference, row.low, row.high, row.n, row.alike)
+        yield sentence(f"{subject}, {NAMES[rotation]}", {name: means[name] for name in pair}, found, row.over, of_rotation)
+
+
+def of_advantage(first: pd.DataFrame, rotation: str, curriculum: str) -> Iterator[str]:
+    """Whether models metalearned on another condition have a few-shot blocking advantage on it."""
+    there = first[first.rotation == rotation]
+    if there.curriculum.nunique() < 2:
+        return
+    row = effects.effect_size(there, "curriculum", reference={"curriculum": "interleaved"}).iloc[0]
+    shown = verdicts.holds(Interval(row.difference, row.low, row.high, row.n, row.alike), "more")
+    said = {"yes": "have a", "no": "have no", "not settled": "show no settled"}[shown]
+    yield f"Models metalearned on {rotation}, {curriculum} contexts {said} few-shot blocking advantage on {NAMES[rotation]}."
+
+
+def of_trade_off(found: TradeOff) -> Iterator[str]:
+    """How generalisation, errors and retention go with the level; and where little was learned at the level trained at."""
+    errors = found.errors.groupby(["training_level", "seed", "episode"], as_index=False).value.mean()
+    for what, frame, level, expected in (
+        ("Generalisation and the level at the test", found.generalisation, "test_level", "less"),
+        ("Errors (mean training loss) and the level while training", errors, "training_level", "more"),
+        ("Retention and the level while training", found.retention, "training_level", "more"),
+    ):
+        rank, over = tradeoff.rank_correlation(frame, level)
+        verdict = {"yes": _expectation(expected), "no": f"not {_expectation(expected)}", "not settled": "not settled"}
+        judged = verdict[verdicts.holds(rank, expected)]
+        yield f"{what}: Spearman's ρ {number(rank.value)} ({interval(rank, over)}): {judged}."
+    last = found.learning[found.learning.step == found.learning.step.max()]
+    means = effects.of_values(last, ["training_level"]).set_index("training_level")["mean"]
+    low = means[means < 0.9]
+    if len(low):
+        said = ", ".join(f"{number(value)} at level {level:g}" for level, value in low.items())
+        where = f"Tested at the level trained at, study items end below .90 at some levels ({said})"
+        yield f"{where}: retention there is of unfinished learning."
+
+
+def of_emergence(novel: pd.DataFrame) -> Iterator[str]:
+    """How many seeds answer more than .9 of the last stage's novel validation queries, and when they first did."""
+    accuracy = novel.assign(accuracy=novel.n_correct / novel.n_queries)
+    by = ["pt_rotation", "pt_curriculum", "seed"]
+    of_seed = accuracy.groupby(by, observed=True)
+    last = accuracy[
+        accuracy.stage == accuracy.groupby(["pt_rotation", "pt_curriculum", "seed"], observed=True).stage.transform("max")
+    ]
+    reached = last[last.accuracy > 0.9].groupby(["pt_rotation", "pt_curriculum", "seed"], observed=True).updates.min()
+    said = f"{len(reached)} of {of_seed.ngroups} seeds and conditions answer more than .9 of the last stage's novel queries"
+    if len(reached):
+        between = f"{reached.min():,}" if reached.min() == reached.max() else f"{reached.min():,} to {reached.max():,}"
+        said += f", first after {between} updates"
+    yield f"{said}."
+    begun = accuracy[(accuracy.updates == 0) & (accuracy.accuracy > 0.9)]
+    if len(begun):
+        n = begun.groupby(by, observed=True).ngroups
+        yield f"{n} of them begin above .9: they go on from metalearned weights."
+
+
+def of_groups(rows: pd.DataFrame) -> Iterator[str]:
+    """What each group is at after blocked training, by rotation."""
+    last = derive.congruent(rows)
+    last = last[last.curriculum == "blocked"].astype({"subset": str})
+    for rotation, of_rotation in last.groupby("rotation", sort=False):
+        means = effects.mean_interval(of_rotation, ["subset"]).set_index("subset")["mean"]
+        said = ", ".join(f"group {subset.removeprefix('study_')} {number(value)}" for subset, value in means.items())
+        yield f"After blocked training, {NAMES[rotation]}: {said}."
