@@ -30,8 +30,8 @@ from analysis.jobs.load import Sweep, Unreadable, load
 from analysis.jobs.tables import BadTable
 from analysis.report import claims, folder, published, replication
 from analysis.report.group import groups_of
+from analysis.report.readable import for_people, of_claims
 from analysis.report.sections import SECTIONS, Section, maker
-from analysis.statistics.effects import OF_INTERVAL
 from flags.parser import Parser, named_path
 from runs.machine import commit
 from runs.terminal import command, say, tell
@@ -39,7 +39,6 @@ from runs.terminal import command, say, tell
 BAD_INPUT = 2
 SAMPLES = "results/sample"
 NUMBER = re.compile(r"|–|all alike|[<≤]?[ ]?[-−]?[0-9].*")
-SMALLEST_P = 2.2e-16  # R prints no smaller one
 LONGEST_NAME = 200  # bytes of a table's name without its ending
 
 
@@ -88,7 +87,7 @@ def write(report: Report, out: Path) -> Path:
         template.render(
             report=report,
             claims={
-                claim: {kind: _of_claims(rows) for kind, rows in of_claim.groupby("kind")}
+                claim: {kind: of_claims(rows) for kind, rows in of_claim.groupby("kind")}
                 for claim, of_claim in report.claims.groupby("claim")
             },
             statements=published.CLAIMS,
@@ -136,74 +135,6 @@ def file_names(names: list[str]) -> list[str]:
         found.append(next(one for one in numbered if unicodedata.normalize("NFKC", one).casefold() not in taken))
         taken.add(unicodedata.normalize("NFKC", found[-1]).casefold())
     return found
-
-
-def _number(value: object) -> str:
-    """A cell for people: three decimals, small p's as powers of ten, nothing for what is not there."""
-    if isinstance(value, float):
-        if value != value:
-            return "–"
-        if value == int(value) and abs(value) >= 2:
-            return f"{value:g}"
-        return f"{value:.1e}" if 1e-12 < abs(value) < 0.001 else _three(value)
-    return "–" if value is None else str(value)
-
-
-def _p(value: object) -> str:
-    """A p for people; one too small for a double's rounding as R prints it."""
-    return "< 2.2e-16" if isinstance(value, float) and value < SMALLEST_P else _number(value)
-
-
-def _three(value: float) -> str:
-    """Three decimals, and no minus before a zero."""
-    return f"{round(value, 3) + 0.0:.3f}"
-
-
-def _interval(low: float, high: float, alike: object = False) -> str:
-    if alike:
-        return "all alike"
-    return "–" if pd.isna(low) else f"{_three(low)} to {_three(high)}"
-
-
-def for_people(table: pd.DataFrame) -> pd.DataFrame:
-    """A table as it is read: an interval in one cell, what it is over beside its number, words for numbers."""
-    table = table.copy()
-    if {"low", "high", "n", "over", "alike"} <= set(table.columns):
-        place = list(table.columns).index("low")
-        rows = [table[name] for name in ("low", "high", "alike")]
-        table.insert(place, "95 % interval", [_interval(*row) for row in zip(*rows, strict=True)])
-        table.insert(place + 1, "over", [f"{n} {over}" for n, over in zip(table.n, table.pop("over"), strict=True)])
-        table = table.drop(columns=["low", "high", "n", "alike"])
-    for name in table.columns:
-        if name in ("p", "p published"):
-            table[name] = table[name].map(_p)
-    return table.map(_number)
-
-
-def _of_claims(found: pd.DataFrame) -> pd.DataFrame:
-    """The claims' table as it opens the page."""
-    shown = for_people(found[["ours", *OF_INTERVAL]])
-    rows = {
-        "what": found.task + " (" + found["size"] + "): " + found.what,
-        "ours": shown.ours,
-        "95 % interval": shown["95 % interval"],
-        "over": shown.over,
-    }
-    if (found.kind == "effect").all():
-        rows |= {"does the claim hold here?": found.holds.replace("", "–"), "published": found.published.replace("", "–")}
-    else:
-        spreads = [
-            f"{mean} (SD {sd:.3f})" if sd == sd else mean or "–"
-            for mean, sd in zip(found.published, found.published_sd, strict=True)
-        ]
-        less = [_number(value) for value in found.difference]
-        between = [_interval(*row) for row in zip(found.difference_low, found.difference_high, strict=True)]
-        rows |= {
-            "published": spreads,
-            "ours − published": [one if other == "–" else f"{one} ({other})" for one, other in zip(less, between, strict=True)],
-            "agrees?": found.agrees.replace("", "–"),
-        }
-    return pd.DataFrame(rows)
 
 
 def _html(table: pd.DataFrame, title: str) -> str:

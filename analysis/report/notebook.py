@@ -12,6 +12,7 @@ from PIL import Image as Pixels
 
 from analysis.jobs.load import Sweep, load
 from analysis.report.group import Group, groups_of
+from analysis.report.readable import for_people
 from analysis.report.sections import SECTIONS, Section, maker
 from runs.terminal import tell
 
@@ -51,15 +52,17 @@ def show(sweep: Sweep, *titles: str, tables: bool = False) -> None:
 
 def _display(section: Section, tables: bool) -> None:
     display(Markdown(f"### {section.title}"), picture(section.picture.with_suffix(".png")), Markdown(section.caption))
-    for note in section.notes:
-        display(Markdown(f"*{note}*"))
+    for line in section.findings:
+        display(Markdown(f"- {line}"))
+    for line in section.differences + section.notes:
+        display(Markdown(f"*{line}*"))
     for title, table in section.tables.items() if tables else ():
         display(Markdown(f"**{title}**"), rounded(table))
 
 
 def rounded(table: pd.DataFrame) -> pd.DataFrame:
-    """A table for people: three digits, blanks for what is not there."""
-    return table.map(lambda cell: "" if cell is None or cell != cell else f"{cell:.3g}" if isinstance(cell, float) else cell)
+    """A table for people, as on the report's page."""
+    return for_people(table)
 
 
 def picture(path: Path) -> Image:

@@ -1,6 +1,5 @@
 """The measures, on small tables counted by hand."""
 
-import numpy as np
 import pandas as pd
 import pytest
 

@@ -15,7 +15,7 @@ from scipy.stats import ttest_ind
 from analysis.jobs.load import load
 from analysis.jobs.tables import COLUMNS
 from analysis.measures import tradeoff
-from analysis.report import claims, published
+from analysis.report import published
 from analysis.report.__main__ import build, main, write
 from analysis.report.group import Group
 from analysis.report.sections import SECTIONS
