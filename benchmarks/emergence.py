@@ -27,48 +27,56 @@ sys.path.insert(0, str(ROOT))
 
 from analysis.jobs import tables  # noqa: E402
 from analysis.measures import emergence  # noqa: E402
-from analysis.measures.summary import read_flags  # noqa: E402
+from analysis.measures.summary import read, read_flags  # noqa: E402
 from analysis.report import style  # noqa: E402
 
 RESULTS, TABLE, PAGE = ROOT / "benchmarks/runs", ROOT / "docs/emergence.csv", ROOT / "docs/emergence.md"
 SERIES = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000"]  # Okabe & Ito
 LEFT_CHANCE = {"grid": 0.10, "category": 0.60}  # chance is .04 and .5; five standard errors above, and more
+CONTEXTS = ("blocked", "interleaved")
 COMMON = "--n_blocks 0 --no_with_iwl_only --restarts 0 --threads 1"  # the rows tell how surely one start leads there
 
-# The first stage alone: the flags that flags/presets.py has for it.
-_CONSTANT = "--lr_schedule constant --pretrain_steps 900"
-FIRST = {
-    "category": f"--n_layers 2 --n_in_context 8 --queries_per_episode 16 --pretrain_bs 1024 {_CONSTANT}",
-    "grid": f"--n_layers 3 --p_flip_xy 0 {_CONSTANT}",
+# A stage alone: the flags that flags/presets.py has for it.
+_FIRST = {
+    "category": "--n_layers 2 --n_in_context 8 --queries_per_episode 16 --pretrain_bs 1024 --pretrain_steps 3000",
+    "grid": "--n_layers 3 --p_flip_xy 0 --pretrain_steps 400",
 }
-INDEPENDENT = "--weight_init normal --readout_steps 0"
+_INDEPENDENT, _LOOKING_BACK = "--weight_init normal --readout_steps 0", "--weight_init looking_back --readout_steps 50"
+_OF_FIRST = "benchmarks/runs/grid-first/seed_{seed}/checkpoints/best_seed{seed}.safetensors"
+_FLIPS = f"--load_model_from {_OF_FIRST} --n_layers 3 --pretrain_steps 1500"
+_LARGE = "--pretrain_bs 1920"
 
-# Each row changes the first stage of its task, or the whole recipe.
+# Rows: the whole recipe of a task; its first stage with what changes it; the grid's stage with flips, from the first one's weights.
 ROWS = {
     "category": ("category", ""),
-    "category-first": ("category", FIRST["category"]),
-    "category-first-independent": ("category", f"{FIRST['category']} {INDEPENDENT}"),
-    "category-first-readout-first": ("category", f"{FIRST['category']} --weight_init normal"),
-    "category-first-looking-back": ("category", f"{FIRST['category']} --readout_steps 0"),
-    "category-first-matching": ("category", f"{FIRST['category']} --weight_init matching"),
-    "category-first-4-layers": ("category", f"{FIRST['category']} --n_layers 4"),
-    "category-32-items": ("category", f"{FIRST['category']} --n_in_context 32 --queries_per_episode 8 --pretrain_bs 512"),
-    "category-last-100": ("category", "--pretrain_steps 100"),
-    "category-last-200": ("category", "--pretrain_steps 200"),
-    "category-last-800": ("category", "--pretrain_steps 800"),
+    "category-first": ("category", _FIRST["category"]),
+    "category-first-small-weights": ("category", f"{_FIRST['category']} --init_scale 0.02"),
+    "category-first-published-adam": ("category", f"{_FIRST['category']} --init_scale 0.02 --adam_beta2 0.999 --pretrain_lr 3e-4"),
+    "category-first-matching": ("category", f"{_FIRST['category']} --weight_init matching"),
+    "category-first-looking-back": ("category", f"{_FIRST['category']} {_LOOKING_BACK}"),
+    "category-first-looking-back-alone": ("category", f"{_FIRST['category']} --weight_init looking_back"),
+    "category-first-readout-first": ("category", f"{_FIRST['category']} --readout_steps 50"),
+    "category-first-3e-3": (
+        "category", f"{_FIRST['category']} --n_layers 4 --queries_per_episode 4 --pretrain_bs 256 --pretrain_lr 3e-3"
+    ),
+    "category-looking-back": ("category", _LOOKING_BACK),
     "grid": ("grid", ""),
-    "grid-first": ("grid", FIRST["grid"]),
-    "grid-first-independent": ("grid", f"{FIRST['grid']} {INDEPENDENT}"),
-    "grid-first-readout-first": ("grid", f"{FIRST['grid']} --weight_init normal"),
-    "grid-first-looking-back": ("grid", f"{FIRST['grid']} --readout_steps 0"),
-    "grid-first-matching": ("grid", f"{FIRST['grid']} --weight_init matching"),
-    "grid-flips-at-once": ("grid", f"{FIRST['grid']} --p_flip_xy 0.5"),
-    "grid-12-layers": ("grid", f"{FIRST['grid']} --n_layers 12"),
-}
+    "grid-first": ("grid", _FIRST["grid"]),
+    "grid-first-independent": ("grid", f"{_FIRST['grid']} {_INDEPENDENT} --pretrain_steps 2500"),
+    "grid-first-3e-3": ("grid", f"{_FIRST['grid']} {_INDEPENDENT} --pretrain_lr 3e-3 --pretrain_steps 1800"),
+    "grid-flips": ("grid", f"{_FLIPS} {_LARGE}"),
+    "grid-flips-640": ("grid", _FLIPS),
+    "grid-flips-640-2e-3": ("grid", f"{_FLIPS} --pretrain_lr 2e-3"),
+    "grid-flips-640-5e-4": ("grid", f"{_FLIPS} --pretrain_lr 5e-4"),
+    "grid-flips-640-6-layers": ("grid", f"{_FLIPS} --n_layers 6"),
+    "grid-flips-640-12-layers": ("grid", f"{_FLIPS} --n_layers 12 --pretrain_lr 5e-4"),
+    "grid-flips-640-beta2": ("grid", f"{_FLIPS} --adam_beta2 0.999"),
+}  # fmt: skip
 
 
 def command(row: str, seed: int) -> list[str]:
     task, flags = ROWS[row]
+    flags = flags.format(seed=seed) + (" --lr_schedule constant" if "-" in row and row != "category-looking-back" else "")
     words = f"main.py --preset laptop --task {task} {flags} {COMMON} --seed {seed} --out_dir benchmarks/runs/{row}/seed_{seed}"
     return words.split()
 
@@ -109,8 +117,17 @@ def measure(row: str, folder: Path) -> dict:
         "kept": round(kept.n_correct / kept.n_queries, 4),
         "loss": kept.loss,
         "stages": " + ".join(map(str, novel.groupby("stage").step.max())),
+        **few_shot(folder),
         "cpu_seconds": int(cpu.read_text(encoding="utf-8")) if cpu.exists() else None,
     }
+
+
+def few_shot(folder: Path) -> dict[str, float]:
+    """Accuracy on novel items of rule-like test episodes, by context curriculum; nothing of a stopped run."""
+    if not (folder / "summary.json").exists():
+        return {}
+    rows = [row for row in read(folder)["few_shot"] if row["rotation"] == "unrotated"]
+    return {row["context_curriculum"]: round(row["accuracy"], 3) for row in rows if row["context_curriculum"] in CONTEXTS}
 
 
 def gather() -> pd.DataFrame:
@@ -120,18 +137,34 @@ def gather() -> pd.DataFrame:
     known |= {(row, line["seed"]): line for row in ROWS for folder in runs_of(row) for line in [measure(row, folder)]}
     order = list(ROWS)
     lines = sorted(known.values(), key=lambda line: (order.index(line["row"]), line["seed"]))
-    return pd.DataFrame(lines).astype(dict.fromkeys(("leaves_chance", "reaches_.95", "cpu_seconds"), "Int64"))
+    columns = ["row", "seed", "leaves_chance", "reaches_.95", "kept", "loss", "stages", *CONTEXTS, "cpu_seconds"]
+    return (
+        pd.DataFrame(lines).reindex(columns=columns).astype(dict.fromkeys(("leaves_chance", "reaches_.95", "cpu_seconds"), "Int64"))
+    )
 
 
 def markdown(table: pd.DataFrame) -> str:
     """A line a row and seed."""
-    heads = ["row", "seed", "leaves chance", "reaches .95", "kept: novel accuracy", "loss", "updates, by stage", "CPU min"]
+    heads = [
+        "row",
+        "seed",
+        "leaves chance",
+        "reaches .95",
+        "kept: novel accuracy",
+        "loss",
+        "updates, by stage",
+        "few-shot: blocked",
+        "interleaved",
+        "CPU min",
+    ]
     out = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for line in table.itertuples(index=False):
-        row, seed, left, reached, kept, loss, stages, cpu = line
+        row, seed, left, reached, kept, loss, stages, *shots, cpu = line
         minutes = "–" if pd.isna(cpu) else f"{cpu / 60:.1f}"
         left, reached = ("–" if pd.isna(value) else f"{value}" for value in (left, reached))
-        out.append(f"| {row} | {seed} | {left} | {reached} | {kept:.3f} | {loss:.4f} | {stages} | {minutes} |")
+        blocked, interleaved = ("–" if pd.isna(shot) else f"{shot:.2f}" for shot in shots)
+        cells = (row, seed, left, reached, f"{kept:.3f}", f"{loss:.4f}", stages, blocked, interleaved, minutes)
+        out.append(f"| {' | '.join(map(str, cells))} |")
     flags = [f"- `{row}`: `{flags}`" if flags else f"- `{row}`: the whole recipe" for row, (_, flags) in ROWS.items()]
     there = set(table.row)
     flags = [line for line, row in zip(flags, ROWS, strict=True) if row in there]
@@ -140,7 +173,7 @@ def markdown(table: pd.DataFrame) -> str:
 
 def drawn(task: str, whole: bool) -> list[str]:
     """The rows of a panel that have runs: the whole recipe, or the first stage and what changes it."""
-    return [row for row in ROWS if ROWS[row][0] == task and (row == task) == whole and "-last-" not in row and runs_of(row)]
+    return [row for row in ROWS if ROWS[row][0] == task and (row == task) == whole and "-flips" not in row and runs_of(row)]
 
 
 def draw(path: Path) -> None:

@@ -96,8 +96,8 @@ _ROBUST = {
     "test_every": 50,
     "print_every": 50,
 }
-# The demo's small tasks are learned at a higher rate, without the readout first and without heads that look back: after these no
-# few-shot blocking advantage is to be seen (docs/emergence.md).
+# The demo's small tasks are learned at a higher rate, without the readout first and without heads that look back: in the category
+# task these take the few-shot blocking advantage away (docs/emergence.md).
 _ROBUST_DEMO = {
     "pretrain_lr": 3e-3,
     "warmup_steps": 100,
@@ -117,6 +117,7 @@ ROBUST_DEMO: dict[str, dict[str, Any]] = {
     },
     "category": {**_ROBUST_DEMO, "queries_per_episode": 4, "pretrain_bs": 1024, "weight_init": "normal"},
 }
+_INDEPENDENT = {"weight_init": "normal", "readout_steps": 0}
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     "published": {"grid": {**_PUBLISHED, "pretrain_lr": 1e-3}, "category": {**_PUBLISHED, "pretrain_lr": 1e-4}},
     "robust": {
@@ -126,8 +127,7 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
             "queries_per_episode": 8,
             "pretrain_bs": 512,
             "pretrain_steps": 400,
-            "weight_init": "normal",
-            "readout_steps": 0,
+            **_INDEPENDENT,
         },
     },
 }
@@ -135,7 +135,7 @@ DEFAULT_RECIPE = {"demo": "robust", "laptop": "robust"}
 
 # The stages before the last. A stage ends when novel accuracy in validation reaches its bar, or after its updates. What it does not
 # name is as in the last one. On the grid a start either answers nearly all items within 150 to 250 updates, or stays where one
-# coordinate is known.
+# coordinate is known. A flip is one bit a context, so learning it takes many contexts a batch.
 _SMALL_BATCH = {"queries_per_episode": 16, "pretrain_bs": 1024}
 # fmt: off
 STAGES: dict[str, dict[str, tuple[dict[str, Any], ...]]] = {
