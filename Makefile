@@ -2,7 +2,7 @@
 PYTHON ?= python3
 RUN = .venv/bin/python
 
-.PHONY: demo report notebooks notebooks-in-place test test-slurm test-kill lint requirements
+.PHONY: demo report notebooks notebooks-in-place test test-slurm test-page test-kill lint requirements
 
 demo: .venv/installed  ## the effect in a few minutes: results/demo/
 	$(RUN) main.py
@@ -24,6 +24,11 @@ test-slurm: .venv/installed  ## the scripts on a real SLURM of one node; as root
 	@if tests/slurm/install.sh; then $(RUN) -m pytest --override-ini addopts= -q --durations=5 tests/slurm; \
 	elif [ -n "$$REQUIRE_SLURM" ]; then echo "NO SLURM, and REQUIRE_SLURM is set" >&2; exit 1; \
 	else echo "NO SLURM: THE SCRIPTS WERE NOT TESTED" >&2; fi
+
+test-page: .venv/installed  ## the report's page in Chromium, by axe-core; as root, on Debian
+	@if tests/page/install.sh; then $(RUN) -m pytest --override-ini addopts= -q tests/page; \
+	elif [ -n "$$REQUIRE_PAGE" ]; then echo "NO CHROMIUM, and REQUIRE_PAGE is set" >&2; exit 1; \
+	else echo "NO CHROMIUM: THE PAGE WAS NOT LOOKED AT" >&2; fi
 
 test-kill: .venv/installed  ## kills a job dozens of times in each phase
 	$(RUN) -m pytest --override-ini addopts= -q -s tests/kill
