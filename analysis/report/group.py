@@ -14,6 +14,7 @@ from analysis.jobs.load import Sweep
 from analysis.measures import tradeoff
 from analysis.measures.tradeoff import TradeOff
 from analysis.report import published
+from analysis.statistics.effects import Interval, interval
 from flags import presets
 from flags.config import CATEGORY, DATA, FINETUNING, GRID, MODEL, PROMPT, Config
 from tasks.task import chance
@@ -66,8 +67,16 @@ class Group:
         """True if its jobs were finetuned under an ablation that no trade-off varies."""
         return any(job.disturbed for job in self.jobs())
 
-    def published(self, model: str, measure: str) -> dict[tuple[str, str], float]:
-        return published.find(self.task, model, measure) if self.has_published else {}
+    def published(self, model: str, measure: str) -> dict[tuple[str, str], Interval]:
+        """Published means by (rotation, curriculum), with a t interval where there are seeds."""
+        means = published.find(self.task, model, measure) if self.has_published else {}
+        return {condition: self._published_interval(mean, model, measure, *condition) for condition, mean in means.items()}
+
+    def _published_interval(self, mean: float, model: str, measure: str, rotation: str, curriculum: str) -> Interval:
+        seeds = published.by_seed(self.task, model, measure, rotation, curriculum)
+        if len(seeds) < 2 or (self.task, measure) == ("grid", "after"):  # whose counts weight items alike, not groups
+            return Interval(mean, float("nan"), float("nan"), 0, False)
+        return dataclasses.replace(interval([seeds], [1.0], (0.0, 1.0)), value=mean)
 
     def published_value(self, model: str, measure: str, rotation: str, curriculum: str) -> published.Value | None:
         """The published mean of a condition, or its bound; None without one."""

@@ -29,13 +29,14 @@ def draw(rows: pd.DataFrame, published: dict[str, parts.Published], path: Path) 
     hatched = [name for name in names if name.endswith(", published")]
     labels = {name: name.replace(" (", "\n(").replace(", ", "\n") for name in names}
     with style.ours():
-        figure, panels = plt.subplots(2, 2, figsize=(max(9, 1.4 * len(names) * 2), 6.6), layout="constrained")
-        for i, rotation in enumerate(style.ROTATION_LABELS):
-            for j, pair in enumerate(PAIRS):
+        asked = found[~found.name.isin(hatched)]
+        rotations = [name for name in style.ROTATION_LABELS if (asked.rotation == name).any()]
+        pairs = [pair for pair in PAIRS if asked.context_curriculum.isin(pair).any()]
+        size = (max(4.5 * len(pairs), 1.4 * len(names) * len(pairs)), 3.3 * len(rotations))
+        figure, panels = plt.subplots(len(rotations), len(pairs), figsize=size, layout="constrained", squeeze=False)
+        for i, rotation in enumerate(rotations):
+            for j, pair in enumerate(pairs):
                 there = found[(found.rotation == rotation) & found.context_curriculum.isin(pair)]
-                if there.empty:
-                    parts.nothing(panels[i, j], "not asked")
-                    continue
                 parts.grouped_bars(panels[i, j], there, "name", "context_curriculum", None, labels, hatched=hatched)
                 parts.chance_line(panels[i, j], 1 / 25 if rotation == "unrotated" else 1 / 81)
                 panels[i, j].set_title(f"{'rule-like' if rotation == 'unrotated' else 'rotated'}: {pair[0]} and {pair[1]}")

@@ -42,22 +42,20 @@ def draw(data: Data, title: str, path: Path) -> None:
     trained = len(last) > 0
     highest = derive.losses(loss).value.max() if trained else 0
     with style.ours():
-        figure = plt.figure(figsize=(11.5, 9.2 if trained else 3.6), layout="constrained")
+        figure = plt.figure(figsize=(11.5, 9.2) if trained else (6.5, 3.6), layout="constrained")
         grid = figure.add_gridspec(3 if trained else 1, 4)
-        bars = figure.add_subplot(grid[0, :2])
+        bars = figure.add_subplot(grid[0, :2] if trained else grid[0, :])
         parts.grouped_bars(bars, mean_interval(first, KEY), *KEY, data.published_few_shot, style.ROTATION_LABELS, _dots(first))
         bars.set_title("Few-shot: novel items, before any update")
         parts.chance_line(bars, data.chance, "chance on rule-like tasks")
         panels = [bars]
-        after = figure.add_subplot(grid[0, 2:])
-        panels.append(after)
         if trained:
+            after = figure.add_subplot(grid[0, 2:])
+            panels.append(after)
             means = mean_interval(last, KEY)
             parts.grouped_bars(after, means, *KEY, data.published_after, style.ROTATION_LABELS, _dots(last), points=True)
             after.set_title("After training: study items, mean of the groups")
             parts.forgotten_line(after, last.subset.nunique())
-        else:
-            parts.nothing(after, "no finetuning")
         for k, condition in enumerate(conditions if trained else []):
             axes = [figure.add_subplot(grid[row, k]) for row in (1, 2)]
             _accuracy(axes[0], _pick(curves, *condition))

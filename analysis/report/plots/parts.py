@@ -11,11 +11,13 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from analysis.report import style
-from analysis.statistics.effects import band
+from analysis.statistics.effects import Interval, band
 
-Published = Mapping[tuple[str, str], float]
+Published = Mapping[tuple[str, str], Interval]
+HALO = [withStroke(linewidth=2.2, foreground="white")]  # so that no line strikes a number through
 
 
 def grouped_bars(
@@ -30,8 +32,8 @@ def grouped_bars(
     hatched: Sequence[str] = (),
 ) -> None:
     """A bar (or, with `points`, a point) for each row of `means` (columns x, hue, mean, low, high): places by `x`, colours by
-    `hue`, a context or step curriculum. published: means by (x, hue). dots: a column `value` a seed, drawn small.
-    hatched: the places whose bars are not ours."""
+    `hue`, a context or step curriculum. published: means by (x, hue), with an interval where seeds are published. dots: a column
+    `value` a seed, drawn small, with a line from hue to hue. hatched: the places whose bars are not ours."""
     places = [name for name in dict.fromkeys([*(labels or {}), *means[x]]) if (means[x] == name).any()]
     hues = [name for name in style.CURRICULUM_COLORS if (means[hue] == name).any()]
     width = 0.8 / max(1, len(hues))
@@ -43,30 +45,47 @@ def grouped_bars(
         error = [(rows["mean"] - rows.low).clip(lower=0), (rows.high - rows["mean"]).clip(lower=0)]  # NaN: none is drawn
         color = style.CURRICULUM_COLORS[name]
         if points:
-            axes.errorbar(at, rows["mean"], yerr=error, fmt="o", ms=7, color=color, ecolor="0.2", capsize=3, elinewidth=1,
-                          label=name, markeredgecolor="0.2", markeredgewidth=0.6, zorder=5)  # fmt: skip
+            axes.plot(at, rows["mean"], "o", ms=7, color=color, label=name, markeredgecolor="0.2", markeredgewidth=0.6, zorder=5)
+            axes.errorbar(at, rows["mean"], yerr=error, fmt="none", ecolor="0.1", capsize=6, elinewidth=1.2, zorder=7)
         else:
             bars = axes.bar(at, rows["mean"], width * 0.92, color=color, label=name, yerr=error, ecolor="0.2", capsize=3,
                             error_kw={"lw": 1, "zorder": 5}, edgecolor="0.2", linewidth=0.4)  # fmt: skip
             for place, bar in zip(at.index, bars, strict=True):
                 bar.set_hatch("///" if place in hatched else None)
         for place, value, high in zip(at, rows["mean"], rows.high.fillna(rows["mean"]), strict=True):
-            axes.annotate(f"{value:.2f}", (place, max(value, high)), (0, 4), textcoords="offset points", ha="center", fontsize=7)
-        if dots is not None:
-            for label, place in at.items():
-                values = dots[(dots[x] == label) & (dots[hue] == name)].value.sort_values().to_numpy()
-                spread = [(i - (len(values) - 1) / 2) * min(0.05, 0.5 * width / max(1, len(values))) for i in range(len(values))]
-                axes.scatter([place + s for s in spread], values, s=7, color="0.25", alpha=0.6, lw=0, zorder=4)
+            axes.annotate(f"{value:.2f}", (place, max(value, high)), (0, 4), textcoords="offset points", ha="center", fontsize=7,
+                          path_effects=HALO, zorder=8)  # fmt: skip
         if published:
-            aside = 0.3 * width  # where it hides neither point nor number
-            shown = [(at[p] + aside, published[p, name]) for p in at.index if (p, name) in published]
-            if shown:
-                axes.scatter(*zip(*shown, strict=True), **style.PUBLISHED)
+            aside = 0.36 * width  # where it hides neither point nor number
+            for label in (label for label in at.index if (label, name) in published):
+                _published(axes, at[label] + aside, published[label, name])
+    if dots is not None:
+        _seeds(axes, dots, x, hue, places, hues, width)
     if published and any((p, h) in published for p in places for h in hues):
         axes.scatter([], [], label=style.PUBLISHED_LABEL, **style.PUBLISHED)
     axes.set_xticks(range(len(places)), [(labels or {}).get(place, place) for place in places])
     axes.tick_params(axis="x", length=0)
     axes.set(ylim=(0, 1.16), ylabel="accuracy", yticks=[0, 0.25, 0.5, 0.75, 1], xlim=(-0.55, len(places) - 0.45))
+
+
+def _published(axes: Axes, at: float, found: Interval) -> None:
+    axes.scatter([at], [found.value], **style.PUBLISHED)
+    if found.low == found.low:
+        error = [[found.value - found.low], [found.high - found.value]]
+        axes.errorbar([at], [found.value], yerr=error, fmt="none", ecolor="black", elinewidth=0.8, capsize=2, zorder=5.5)
+
+
+def _seeds(axes: Axes, dots: pd.DataFrame, x: str, hue: str, places: Sequence[str], hues: Sequence[str], width: float) -> None:
+    """A dot a seed, in the same order at every bar, and a thin line from bar to bar of a place."""
+    seeds = sorted(dots.seed.unique())
+    step = min(0.05, 0.4 * width / max(1, len(seeds)))
+    for i, place in enumerate(places):
+        there = dots[dots[x] == place].pivot_table(index="seed", columns=hue, values="value").reindex(columns=hues)
+        for seed, values in there.iterrows():
+            aside = (seeds.index(seed) - (len(seeds) - 1) / 2) * step
+            at = [i + (k - (len(hues) - 1) / 2) * width + aside for k in range(len(hues))]
+            axes.plot(at, values, "-", color="0.35", lw=0.5, alpha=0.5, zorder=3.5)
+            axes.plot(at, values, ".", color="0.25", ms=3.5, alpha=0.7, zorder=4)
 
 
 def forgotten_line(axes: Axes, n_groups: int) -> None:
