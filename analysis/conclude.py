@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.measures import llm, summary
+from analysis.measures import llm, summary, usual
 from analysis.measures.summary import Summary
 from runs.files import write_json
 from runs.lock import Held, Lock
@@ -23,7 +23,7 @@ PICTURE = "summary.png"
 
 def conclude(job: Job) -> None:
     """Finish a job that trained, and draw its picture while it holds its folder."""
-    found = summary.summarise(job.folder)
+    found = _summarise(job.folder)
     job.finish(found)
     draw(job.folder, found)
 
@@ -95,5 +95,7 @@ def _sound_summary(folder: Path) -> Summary | None:
 
 
 def _summarise(folder: Path) -> Summary:
-    is_llm = summary.read_flags(folder)["experiment"] == "llm"
-    return {"llm": llm.summarise(folder)} if is_llm else summary.summarise(folder)
+    if summary.read_flags(folder)["experiment"] == "llm":
+        return {"llm": llm.summarise(folder)}
+    found = summary.summarise(folder)
+    return {**found, "expected": usual.of_folder(folder, found)}

@@ -99,7 +99,12 @@ def table(found: Summary) -> str:
         parts += [
             "After training: accuracy on study items at the last step, mean of the groups, by context curriculum",
             *_pivot(found["after_training"]),
+            "",
         ]
+    if "expected" in found:  # not in those of earlier programs
+        from analysis.measures import usual
+
+        parts.append(usual.table(found["expected"]))
     return "\n".join(parts).rstrip()
 
 

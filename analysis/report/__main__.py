@@ -28,7 +28,8 @@ from tqdm import tqdm
 from analysis.jobs.job import Job
 from analysis.jobs.load import Sweep, Unreadable, load
 from analysis.jobs.tables import BadTable
-from analysis.report import claims, folder, published, replication
+from analysis.measures import published
+from analysis.report import claims, folder, replication
 from analysis.report.group import groups_of
 from analysis.report.readable import for_people, of_claims
 from analysis.report.sections import SECTIONS, Section, maker
@@ -62,7 +63,7 @@ def build(sweep: Sweep, out: Path) -> Report:
         if section:
             sections.append(section)
         elif not group.is_disturbed:
-            missing.setdefault(group.title, []).append((entry.what, maker(entry, group.size, group.task)))
+            missing.setdefault(group.title, []).append((entry.what, maker(entry, group)))
     return Report(sweep, claims.table(groups), sections, missing)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from analysis.measures import derive, llm, tradeoff
-from analysis.report import published, verdicts
+from analysis.measures import derive, llm, published, tradeoff
+from analysis.report import verdicts
 from analysis.report.group import ABLATIONS, Group
 from analysis.statistics import effects
 from analysis.statistics.effects import Interval

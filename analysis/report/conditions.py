@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from analysis.jobs.job import Job
+from analysis.jobs.size import off_published_size
 from analysis.measures import emergence
-from analysis.report.group import Group, off_published_size
+from analysis.report.group import Group
 
 WORDS = {
     "n_task_dims": "dimensions",

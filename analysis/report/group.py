@@ -9,22 +9,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.jobs.job import CHANGED, Job, fields
+from analysis.jobs.job import CHANGED, Job
 from analysis.jobs.load import Sweep
-from analysis.measures import tradeoff
+from analysis.jobs.size import off_published_size
+from analysis.measures import published, tradeoff
 from analysis.measures.tradeoff import TradeOff
-from analysis.report import published
 from analysis.statistics.effects import Interval, interval
-from flags import presets
-from flags.config import CATEGORY, DATA, FINETUNING, GRID, MODEL, PROMPT, Config
 from tasks.task import chance
 
 ABLATIONS = {"tradeoff_mask": "mask", "tradeoff_noise": "gaussian"}
-# Flags of the task, the model and finetuning that change no number of a condition that both programs test.
-NOT_OF_SIZE = {
-    *("task", "load_model_from", "base_seed", "load_vocab", "n_train", "n_val", "max_len"),
-    *("congruent_only", "with_iwl_only", "test_one_rot_cond", "finetune_test_every"),
-}
 
 
 @dataclass(frozen=True)
@@ -60,7 +53,7 @@ class Group:
     @property
     def is_published_size(self) -> bool:
         """True if the task, the model and finetuning are those of the paper, whatever the recipe."""
-        return self.has_published and all(is_published_size(job) for job in self.jobs("icl_iwl", "iwl_only", *ABLATIONS))
+        return self.has_published and not any(off_published_size(job) for job in self.jobs("icl_iwl", "iwl_only", *ABLATIONS))
 
     @property
     def is_disturbed(self) -> bool:
@@ -107,18 +100,6 @@ class Group:
             rows = (self.rows(jobs, table) for table in ("finetune_accuracy", "finetune_loss"))
             self._measured[experiment] = tradeoff.measure(*rows, self.task, jobs[0].flags["ablation"], self.chance)
         return self._measured[experiment]
-
-
-def is_published_size(job: Job) -> bool:
-    """Return True for a job whose task, model, test episodes and finetuning are those of the paper's scripts."""
-    return not off_published_size(job)
-
-
-def off_published_size(job: Job) -> dict[str, tuple[object, object]]:
-    """The flags of the task, the model and finetuning in which a job differs from the paper's scripts: name → ours, the paper's."""
-    usual = {f.name: f.default for f in dataclasses.fields(Config)} | presets.values("paper", job.task, job.experiment, None)
-    names = [f.name for f in fields(DATA, GRID, CATEGORY, PROMPT, MODEL, FINETUNING) if f.name not in NOT_OF_SIZE]
-    return {name: (job.flags[name], usual[name]) for name in names if job.flags[name] != usual[name]}
 
 
 def groups_of(sweep: Sweep, out: Path) -> list[Group]:

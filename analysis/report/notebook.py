@@ -47,7 +47,7 @@ def show(sweep: Sweep, *titles: str, tables: bool = False) -> None:
             if section:
                 _display(section, tables)
             else:
-                tell(f"{group.title}: nothing for “{entry.what}”. {maker(entry, group.size, group.task)} makes it.")
+                tell(f"{group.title}: nothing for “{entry.what}”. {maker(entry, group)} makes it.")
 
 
 def _display(section: Section, tables: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.report import published
+from analysis.measures import published
 from analysis.statistics.binomial import anova
 
 COLUMNS = ["task", "data", "model", "within", "term", "χ² published", "χ²", "p published", "p", "note"]

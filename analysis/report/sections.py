@@ -12,15 +12,16 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.jobs.job import Job
-from analysis.measures import derive, llm
+from analysis.measures import derive, llm, published
 from analysis.measures import emergence as measured
-from analysis.report import captions, conditions, findings, published, verdicts
+from analysis.report import captions, conditions, findings, verdicts
 from analysis.report.group import ABLATIONS, Group
 from analysis.report.plots import context_step, emergence, few_shot, language_models, main_figure
 from analysis.report.plots import tradeoff as tradeoff_plot
 from analysis.statistics import effects, inference
 from flags import presets
 
+CROSSED = "--no_congruent_only"  # all contexts, with both step curricula
 SHORT = {"category": "cat", "grid": "grid"}  # in names of scripts
 BLOCKED_FIRST, INTERLEAVED_FIRST = ("blocked", "interleaved"), ("interleaved", "blocked")
 # What the paper finds of models metalearned on unrotated tasks, of these differences.
@@ -254,20 +255,25 @@ SECTIONS = [
     Entry(in_weights, "main figure, IWL only", "iwl_only", "--experiment iwl_only"),
     Entry(lambda group: trade_off(group, "tradeoff_mask"), "trade-off, mask", "tradeoff_mask", "--experiment tradeoff_mask"),
     Entry(lambda group: trade_off(group, "tradeoff_noise"), "trade-off, noise", "tradeoff_noise", "--experiment tradeoff_noise"),
-    Entry(all_contexts, "few-shot on four context curricula", "iwl_icl", "--no_congruent_only", ("grid",)),
+    Entry(all_contexts, "few-shot on four context curricula", "iwl_icl", CROSSED, ("grid",)),
     *(_others("unrotated", curriculum) for curriculum in ("interleaved", "aligned", "misaligned")),
     *(_others("rotated", curriculum) for curriculum in ("blocked", "interleaved", "aligned", "misaligned")),
-    Entry(context_against_steps, "context against step curriculum", "iwl_icl", "--no_congruent_only"),
+    Entry(context_against_steps, "context against step curriculum", "iwl_icl", CROSSED),
     Entry(emerging, "emergence", "iwl_icl", ""),
     Entry(asked, "language models", "llama_70b", "--llama2_size 70b --cache_dir DIR", ("grid",)),
 ]
 
 
-def maker(entry: Entry, size: str, task: str) -> str:
-    """The sweep and the command that make what a section lacks."""
-    preset = size.split(",")[0]
-    variable = f"PRESET={preset} " if preset in ("demo", "laptop") else ""
-    recipe = "".join(f" --recipe {name}" for name in presets.RECIPES if f"{name} recipe" in size)
+def maker(entry: Entry, group: Group) -> str:
+    """The command that makes what a section lacks, and the sweep that does. Where the group has jobs of the same condition, with
+    other flags, it is a command with a seed that none of them has."""
+    preset = group.size.split(",")[0]
+    preset = preset if preset in presets.PRESETS else "paper"
+    recipe = "".join(f" --recipe {name}" for name in presets.RECIPES if f"{name} recipe" in group.size)
     flags = f" {entry.flags}" if entry.flags else ""
-    command = f"python main.py --preset {preset if variable else 'paper'} --task {task}{recipe}{flags}"
-    return f"{variable}scripts/submit.sh {SHORT[task]}_{entry.script}{recipe}, or {command}"
+    command = f"python main.py --preset {preset} --task {group.task}{recipe}{flags}"
+    if entry.flags == CROSSED and (there := group.metalearned("unrotated", "blocked")):
+        return f"{command} --seed {1 + max(seed for job in there for seed in job.seeds)}"
+    variable = "" if preset == "paper" else f"PRESET={preset} "
+    swept = f" {CROSSED}" if entry.flags == CROSSED else ""  # other flags are of the script itself
+    return f"{variable}scripts/submit.sh {SHORT[group.task]}_{entry.script}{recipe}{swept}, or {command}"

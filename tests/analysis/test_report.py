@@ -14,13 +14,13 @@ from scipy.stats import ttest_ind
 
 from analysis.jobs.load import load
 from analysis.jobs.tables import COLUMNS
-from analysis.measures import tradeoff
-from analysis.report import published
+from analysis.measures import published, tradeoff
 from analysis.report.__main__ import build, main, write
 from analysis.report.group import Group
 from analysis.report.sections import SECTIONS
 from benchmarks import synthetic
 from flags.command_line import parse
+from runs.session import check_folder
 from tests.conftest import ROOT
 
 LLM = "--preset paper --llama2_size 70b --cache_dir x --n_val 20 --real_words --generate_all"
@@ -53,7 +53,7 @@ def reported(sweep):
         return found, sweep / page
 
 
-def test_every_section_that_has_jobs_is_drawn_and_the_rest_is_missing_with_its_maker(reported):
+def test_every_section_that_has_jobs_is_drawn_and_the_rest_is_missing_with_its_maker(sweep, reported):
     found, page = reported
     names = [section.picture.name for section in found.sections]
     for task in ("category", "grid"):
@@ -70,12 +70,17 @@ def test_every_section_that_has_jobs_is_drawn_and_the_rest_is_missing_with_its_m
     assert len(names) + sum(map(len, found.missing.values())) == n_entries
     missing = dict(found.missing["category task (demo)"])
     assert missing["trade-off, mask"].startswith("PRESET=demo scripts/submit.sh cat_tradeoff_mask, or python main.py --preset demo")
-    for how in (how for lines in found.missing.values() for _, how in lines):
-        sweep, _, command = how.partition(", or ")
-        script = re.search(r"scripts/submit.sh (\w+)", sweep)[1]
-        assert (ROOT / f"scripts/{script}.sh").exists()
-        if "tradeoff" not in sweep:  # which is refused where its base is missing
-            parse(shlex.split(command)[2:])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(sweep)
+        for how in (how for lines in found.missing.values() for _, how in lines):
+            script, _, command = how.rpartition(", or ")
+            if script:
+                name = re.search(r"scripts/submit.sh (\w+)", script)[1]
+                assert (ROOT / f"scripts/{name}.sh").exists()
+            if "tradeoff" not in command:  # which is refused where its base is missing
+                assert not check_folder(parse(shlex.split(command)[2:])), command
+    crossed = missing["context against step curriculum"]
+    assert crossed == "python main.py --preset demo --task category --no_congruent_only --seed 1"  # there is a demo of seed 0
 
 
 def test_the_page_stands_alone(reported):

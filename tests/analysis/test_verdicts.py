@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.report import published, replication, verdicts
+from analysis.measures import published
+from analysis.report import replication, verdicts
 from analysis.statistics.effects import Interval, difference
 from tests.analysis.test_stats import as_printed
 

@@ -1,0 +1,23 @@
+"""Whether a job is of the published size: the paper's task, model, test episodes and finetuning, whatever the recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from analysis.jobs.job import Job, fields
+from flags import presets
+from flags.config import CATEGORY, DATA, FINETUNING, GRID, MODEL, PROMPT, Config
+
+# Flags of the task, the model and finetuning that change no number of a condition that both programs test.
+NOT_OF_SIZE = {
+    *("task", "load_model_from", "base_seed", "load_vocab", "n_train", "n_val", "max_len"),
+    *("congruent_only", "with_iwl_only", "test_one_rot_cond", "finetune_test_every"),
+}
+
+
+def off_published_size(job: Job) -> dict[str, tuple[Any, Any]]:
+    """The flags of the task, the model and finetuning in which a job differs from the paper's scripts: name → ours, the paper's."""
+    usual = {f.name: f.default for f in dataclasses.fields(Config)} | presets.values("paper", job.task, job.experiment, None)
+    names = [f.name for f in fields(DATA, GRID, CATEGORY, PROMPT, MODEL, FINETUNING) if f.name not in NOT_OF_SIZE]
+    return {name: (job.flags[name], usual[name]) for name in names if job.flags[name] != usual[name]}

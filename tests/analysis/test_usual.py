@@ -1,0 +1,60 @@
+"""Whether a job came out as it should: by hand, from the published seeds."""
+
+from pathlib import Path
+
+import pytest
+
+from analysis.jobs.job import Job
+from analysis.measures import usual
+from tests.conftest import configured
+
+FEW = {"init": "metalearned", "rotation": "unrotated"}
+
+
+def job(flags: str) -> Job:
+    config = configured(flags)
+    return Job(Path("x"), config.defining_values(), config.execution_values(), finished=True)
+
+
+def found(interleaved: float, blocked: float, after: float) -> dict:
+    few_shot = [
+        {**FEW, "context_curriculum": "blocked", "accuracy": blocked},
+        {**FEW, "context_curriculum": "interleaved", "accuracy": interleaved},
+        {**FEW, "init": "random", "context_curriculum": "blocked", "accuracy": 0.0},  # none is published
+    ]
+    same = {"init": "random", "rotation": "rotated", "context_curriculum": "blocked", "accuracy": after}
+    other = {**same, "step_curriculum": "interleaved", "accuracy": 0.1}  # its context has another order
+    return {"few_shot": few_shot, "after_training": [{**same, "step_curriculum": "blocked"}, other]}
+
+
+def test_a_job_as_expected_and_one_that_is_off():
+    """Published few-shot seeds: interleaved .300 to 1.000, blocked .997 to 1.000; IWL only, rotated, blocked: .5 throughout."""
+    paper = job("--preset paper --task category --recipe robust")
+    rows = usual.beside(paper, found(0.31, 0.96, 0.5))
+    assert [(row["measure"], row["curriculum"], round(row["low"], 3), row["high"], row["off"]) for row in rows] == [
+        ("few_shot", "blocked", 0.997, 1.0, 0.0),
+        ("few_shot", "interleaved", 0.3, 1.0, 0.0),
+        ("after", "blocked", 0.5, 0.5, 0.0),
+    ]
+    assert "As expected? as expected" in usual.table(rows)
+    rows = usual.beside(paper, found(0.2, 0.9, 0.62))
+    assert [row["off"] for row in rows] == pytest.approx([0.096875, 0.1, 0.12])
+    text = usual.table(rows)
+    assert "As expected? OFF in 3 of 3 numbers" in text
+    assert "0.900   published 0.997 to 1.000  off by 0.097" in text
+
+
+@pytest.mark.parametrize(
+    "flags",
+    ["--preset demo", "--preset laptop --task category", "--preset paper --task category --n_heads 4",
+     "--preset paper --task category --n_steps_per_block 100", "--preset paper --task category --ablation mask"],
+)  # fmt: skip
+def test_nothing_comparable_is_known_of_other_sizes(flags):
+    rows = usual.beside(job(flags), found(0.2, 0.9, 0.6))
+    assert rows == []
+    assert "Nothing comparable is known" in usual.table(rows)
+
+
+def test_models_metalearned_on_another_condition_have_no_published_numbers_but_random_ones_do():
+    rows = usual.beside(job("--preset paper --task category --pt_cond interleaved"), found(0.2, 0.9, 0.6))
+    assert [(row["init"], row["measure"]) for row in rows] == [("random", "after")]
