@@ -73,9 +73,11 @@ def test_a_terminal_of_another_encoding(latin_1, tmp_path):
 
 def test_a_report_is_the_same_bytes_in_any_locale(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")  # the page says when it was made
     synthetic.write(["--preset", "demo", "--n_test", "2", "--n_steps_per_block", "40"])
     assert main([]) == 0
-    run(C_LOCALE, "-m", "analysis.report", "results", "-o", "other", cwd=tmp_path)
+    assert "Made 2023-11-14 22:13 UTC by" in Path("report/index.html").read_text(encoding="utf-8")
+    run({**C_LOCALE, "SOURCE_DATE_EPOCH": "1700000000"}, "-m", "analysis.report", "results", "-o", "other", cwd=tmp_path)
     names = [path.relative_to("report") for path in Path("report").rglob("*") if path.is_file()]
     assert len(names) > 10
     for name in names:

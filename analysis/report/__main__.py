@@ -14,8 +14,10 @@ import base64
 import datetime
 import importlib.metadata
 import itertools
+import os
 import re
 import sys
+import time
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +31,7 @@ from analysis.jobs.job import Job
 from analysis.jobs.load import Sweep, Unreadable, load
 from analysis.jobs.tables import BadTable
 from analysis.measures import published
-from analysis.report import claims, folder, replication
+from analysis.report import claims, folder, interactive, replication
 from analysis.report.group import groups_of
 from analysis.report.readable import for_people, of_claims
 from analysis.report.sections import SECTIONS, Section, maker
@@ -81,7 +83,7 @@ def write(report: Report, out: Path) -> Path:
     replicated = replication.tests()
     _write_table(replicated, at / "published_tests")
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
-    environment.filters.update(table=_html, picture=_embedded)
+    environment.filters.update(table=_html, picture=_embedded, spec=_spec)
     page = out / "index.html"
     template = environment.get_template("report.html")
     page.write_text(
@@ -93,6 +95,8 @@ def write(report: Report, out: Path) -> Path:
             },
             statements=published.CLAIMS,
             commands=_commands,
+            has_charts=any(section.curves is not None for section in report.sections),
+            library=lambda: interactive.library().replace("</script", "<\\/script"),
             files={(picture, title): name for name, (picture, title, _) in zip(names, tables, strict=True)},
             replicated=replicated,
             made=_made(report.sweep.root),
@@ -106,9 +110,10 @@ def write(report: Report, out: Path) -> Path:
 
 def _made(results: Path) -> dict[str, str | None]:
     """When the page was made, by which command, and by which versions of what it stands on."""
+    made = int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())  # as of reproducible builds
     versions = {name: importlib.metadata.version(name) for name in ("numpy", "pandas", "scipy", "statsmodels", "matplotlib")}
     return {
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "date": datetime.datetime.fromtimestamp(made, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "command": f"python -m analysis.report {results}",
         "commit": commit(),
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
@@ -157,6 +162,11 @@ def _html(table: pd.DataFrame, title: str) -> str:
 def _is_number(cell: object) -> bool:
     """Return True for a cell that is a number, an interval, or nothing."""
     return bool(NUMBER.fullmatch(str(cell)))
+
+
+def _spec(curves: pd.DataFrame) -> str:
+    """The chart of a section, as JSON within a script."""
+    return interactive.chart(curves).to_json(indent=None).replace("</", "<\\/")
 
 
 def _embedded(path: Path) -> str:

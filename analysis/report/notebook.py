@@ -11,12 +11,13 @@ from IPython.display import Image, Markdown, display
 from PIL import Image as Pixels
 
 from analysis.jobs.load import Sweep, load
+from analysis.report import interactive
 from analysis.report.group import Group, groups_of
 from analysis.report.readable import for_people
 from analysis.report.sections import SECTIONS, Section, maker
 from runs.terminal import tell
 
-WIDTH, COLORS = 640, 16  # of a picture in a notebook: small enough to be committed
+WIDTH, COLORS = 600, 16  # of a picture in a notebook: small enough to be committed
 
 
 def read(results: str) -> Sweep:
@@ -58,6 +59,15 @@ def _display(section: Section, tables: bool) -> None:
         display(Markdown(f"*{line}*"))
     for title, table in section.tables.items() if tables else ():
         display(Markdown(f"**{title}**"), rounded(table))
+
+
+def explore(sweep: Sweep, title: str) -> None:
+    """Show accuracy over updates of a section, to look into: condition and seed by choice, values under the pointer."""
+    for group in groups(sweep):
+        for entry in (entry for entry in SECTIONS if entry.what == title and group.task in entry.tasks):
+            section = entry.build(group)
+            if section and section.curves is not None:
+                display(Markdown(f"### {section.title}"), interactive.chart(section.curves))
 
 
 def rounded(table: pd.DataFrame) -> pd.DataFrame:

@@ -22,7 +22,9 @@ def _number(value: object) -> str:
 
 def _p(value: object) -> str:
     """A p for people; one too small for a double's rounding as R prints it."""
-    return "< 2.2e-16" if isinstance(value, float) and value < SMALLEST_P else _number(value)
+    if not isinstance(value, float) or value != value:
+        return _number(value)
+    return "< 2.2e-16" if value < SMALLEST_P else f"{value:.1e}" if value < 0.001 else _three(value)
 
 
 def _three(value: float) -> str:

@@ -14,7 +14,7 @@ import pandas as pd
 from analysis.jobs.job import Job
 from analysis.measures import derive, llm, published
 from analysis.measures import emergence as measured
-from analysis.report import captions, conditions, findings, verdicts
+from analysis.report import captions, conditions, findings, interactive, verdicts
 from analysis.report.group import ABLATIONS, Group
 from analysis.report.plots import context_step, emergence, few_shot, language_models, main_figure
 from analysis.report.plots import tradeoff as tradeoff_plot
@@ -33,7 +33,8 @@ NOTHING: dict[str, verdicts.Expected | None] = {"unrotated": None, "rotated": No
 @dataclass
 class Section:
     """What the report shows of a figure: the picture's file without ending, a caption that explains it alone, what its numbers
-    say (findings), what sets its jobs apart from the paper's (differences), tables by title, notes, and the jobs it is made of."""
+    say (findings), what sets its jobs apart from the paper's (differences), tables by title, notes, the jobs it is made of, and
+    what an interactive chart draws (see interactive.py), if it has one."""
 
     name: str
     title: str
@@ -44,6 +45,7 @@ class Section:
     notes: list[str] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
+    curves: pd.DataFrame | None = None
 
 
 def in_context(group: Group, rotation: str = "unrotated", curriculum: str = "blocked") -> Section | None:
@@ -79,7 +81,8 @@ def in_context(group: Group, rotation: str = "unrotated", curriculum: str = "blo
     found = [*findings.differences(first, "Few-shot", FEW_SHOT if is_published else NOTHING, BLOCKED_FIRST)]
     found += findings.differences(last, "After training", AFTER if is_published else NOTHING, INTERLEAVED_FIRST)
     found += [] if is_published else findings.of_advantage(first, rotation, curriculum)
-    return Section(name, title, caption, jobs, picture, tables, notes, found)
+    curves = interactive.curves(kept) if len(last) else None
+    return Section(name, title, caption, jobs, picture, tables, notes, found, curves=curves)
 
 
 def in_weights(group: Group) -> Section | None:
@@ -105,7 +108,7 @@ def in_weights(group: Group) -> Section | None:
     caption = captions.IN_WEIGHTS + captions.notes(rows.seed.nunique(), bool(shown))
     expected: dict[str, verdicts.Expected | None] = {"unrotated": "more", "rotated": "more"}
     found = [*findings.differences(last, "After training", expected, INTERLEAVED_FIRST), *findings.of_groups(last)]
-    return Section("main_iwl_only", title, caption, jobs, picture, tables, [], found)
+    return Section("main_iwl_only", title, caption, jobs, picture, tables, [], found, curves=interactive.curves(rows))
 
 
 def trade_off(group: Group, experiment: str) -> Section | None:

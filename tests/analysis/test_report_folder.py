@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from analysis.jobs.compare import Unreadable
+from analysis.jobs.load import Sweep
 from analysis.report import folder
 from analysis.report.__main__ import Report, file_names, main, write
 from analysis.report.sections import Section
@@ -150,10 +151,10 @@ def test_tables_of_like_names_keep_apart(tmp_path):
     tables = {title: pd.DataFrame({"value": [i]}) for i, title in enumerate(titles)}
     picture = tmp_path / "figures" / "paper_grid_language_models"
     picture.parent.mkdir()
-    picture.with_suffix(".png").touch()
+    picture.with_suffix(".svg").touch()
     section = Section("language_models", "x", "x", [], picture, tables)
     claims = pd.DataFrame(columns=["claim", "kind"])
-    write(Report(None, claims, [section], {}), tmp_path)
+    write(Report(Sweep(tmp_path, [], []), claims, [section], {}), tmp_path)
     listed = pd.read_csv(tmp_path / "tables" / "titles.csv")
     assert listed.title.tolist() == titles
     assert len({name.casefold() for name in listed.file}) == len(titles)

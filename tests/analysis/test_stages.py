@@ -102,19 +102,19 @@ def test_a_new_best_that_is_none_by_its_loss(staged):
 
 
 def test_a_seed_that_reached_its_bar_and_has_more_rows_or_fewer(tmp_path, monkeypatch):
-    """In made-up tables each seed reaches the bar of .95 in its first start."""
+    """In made-up tables each seed reaches the bar of .9 in its first start."""
     monkeypatch.chdir(tmp_path)
     flags = "--preset laptop --task category --n_runs 2 --n_test 1 --n_steps_per_block 40"
     folder = tmp_path / write(flags.split())
     rows = load(folder).table("pretrain_accuracy").query("subset == 'novel'")
-    for stage, most in ((1, 900), (2, 600)):
+    for stage, most in ((1, 3000), (2, 1000)):
         of_stage = rows[rows.stage == stage]
-        assert (of_stage.groupby("seed").n_correct.max() >= 950).all()
+        assert (of_stage.groupby("seed").n_correct.max() >= 900).all()
         assert of_stage.step.max() < most
     last = str(rows[(rows.stage == 1) & (rows.seed == 1)].step.max())
-    missed = changed(folder, "pretrain_accuracy", lambda r: [*r[:5], "949", *r[6:]] if r[:3] == ["1", "1", last] else r)
+    missed = changed(folder, "pretrain_accuracy", lambda r: [*r[:5], "899", *r[6:]] if r[:3] == ["1", "1", last] else r)
     assert f"lacks the validation of seed 1 at step {int(last) + 50}" in refused(folder, "pretrain_accuracy", missed)
-    early = changed(folder, "pretrain_accuracy", lambda r: [*r[:5], "950", *r[6:]] if r[:3] == ["1", "1", "50"] else r)
+    early = changed(folder, "pretrain_accuracy", lambda r: [*r[:5], "900", *r[6:]] if r[:3] == ["1", "1", "50"] else r)
     assert "seed 1 has no validation at step 100" in refused(folder, "pretrain_accuracy", early)
 
 

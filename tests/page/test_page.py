@@ -24,10 +24,12 @@ SIZES = {"wide": (1280, 900), "phone": (390, 844)}
 RUN = """
 <script>%s</script>
 <script>
-axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}).then(found => {
+const drawn = new Promise(done => setTimeout(done, 3000));  // the charts
+drawn.then(() => axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]})).then(found => {
   parent.postMessage(JSON.stringify({
     violations: found.violations.map(v => [v.id, v.help, v.nodes.slice(0, 5).map(n => n.html.slice(0, 200))]),
     passes: found.passes.length, width: document.documentElement.scrollWidth, window: window.innerWidth,
+    charts: [document.querySelectorAll(".vega").length, document.querySelectorAll(".vega svg").length],
     images: [...document.images].map(i => [i.naturalWidth, i.complete]),
   }), "*");
 });
@@ -65,7 +67,7 @@ def page(tmp_path_factory) -> Path:
 def seen(page: Path, axe: str, size: tuple[int, int], dark: bool) -> dict:
     """What axe-core finds on the page in a frame of this size, with every part of it unfolded."""
     copy, frame = page.with_name("with_axe.html"), page.with_name("frame.html")
-    text = page.read_text(encoding="utf-8").replace("<details>", "<details open>")
+    text = page.read_text(encoding="utf-8").replace("<details", "<details open")
     copy.write_text(text.replace("</body>", RUN % axe.replace("</script>", "<\\/script>") + "</body>"), encoding="utf-8")
     frame.write_text(FRAME % (copy.name, *size), encoding="utf-8")
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=60000", "--window-size=1400,1000"]
@@ -88,6 +90,8 @@ def test_no_violations_and_nothing_too_wide(page, axe, size, dark):
     assert found["passes"] > 10
     assert found["window"] == SIZES[size][0]
     assert found["width"] <= found["window"], "something sticks out of the window"
+    there, drawn = found["charts"]
+    assert there == drawn > 0
     assert found["images"]
     assert all(width > 0 and complete for width, complete in found["images"])
 
