@@ -154,7 +154,8 @@ class Job:
         if not self.flags["stages"] and self.flags["stage_steps"] is None and before_the_last(presets.stages(*recipe), self.flags):
             words += ["--stage_steps", "0"]
         usual = presets.values(*recipe[:2], self.flags["experiment"], recipe[2])
-        if self.flags["pretrain_steps"] is None and usual.get("pretrain_steps"):
+        is_passed = self._preset_values["n_epochs"] != self.flags["n_epochs"]
+        if self.flags["pretrain_steps"] is None and usual.get("pretrain_steps") and not is_passed:
             words += ["--n_epochs", str(self.flags["n_epochs"])]
         return words
 

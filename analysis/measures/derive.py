@@ -124,10 +124,10 @@ def meeting(rows: pd.DataFrame, rotation: str) -> tuple[pd.DataFrame, list[str]]
     kept, seeds, left_out = meet_criterion(rows, rotation)
     what = f"few-shot above {CRITERION:g} on {'rule-like' if rotation == 'unrotated' else 'rotated'}, blocked contexts"
     if not seeds:
-        return rows, [f"No seed meets the criterion ({what}); all are shown: {_listed(left_out)}."]
+        return rows, [f"No seed meets the criterion ({what}); shown all the same: {_listed(left_out)}."]
     out = f"left out: {_listed(left_out)}" if left_out else "none is left out"
-    return kept, [f"Seeds that meet the criterion ({what}): {_listed(seeds)}; {out}."]
+    return kept, [f"The criterion ({what}) is met by {_listed(seeds)}; {out}."]
 
 
 def _listed(seeds: list[int]) -> str:
-    return ", ".join(map(str, seeds))
+    return ("seed " if len(seeds) == 1 else "seeds ") + ", ".join(map(str, seeds))

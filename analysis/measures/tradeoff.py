@@ -43,6 +43,12 @@ class TradeOff:
         """Name what intervals are over: seeds, or episodes if there is but one seed."""
         return "seeds" if self.retention.seed.nunique() > 1 else "episodes"
 
+    def unfinished(self) -> pd.Series:
+        """The mean accuracy on study items at the end, by the level trained and tested at, where it is below .9."""
+        last = self.learning[self.learning.step == self.learning.step.max()]
+        means = last.groupby("training_level").value.mean()
+        return means[means < 0.9]
+
     @property
     def n_units(self) -> int:
         return self.retention[self.units[:-1]].nunique()

@@ -27,12 +27,12 @@ import pandas as pd
 from markupsafe import escape
 from tqdm import tqdm
 
-from analysis.jobs.job import Job
+from analysis.jobs.job import CHANGED, Job
 from analysis.jobs.load import Sweep, Unreadable, load
 from analysis.jobs.tables import BadTable
 from analysis.measures import published
 from analysis.report import claims, folder, interactive, replication
-from analysis.report.group import groups_of
+from analysis.report.group import ABLATIONS, groups_of
 from analysis.report.readable import for_people, of_claims
 from analysis.report.sections import SECTIONS, Section, maker
 from flags.parser import Parser, named_path
@@ -64,7 +64,7 @@ def build(sweep: Sweep, out: Path) -> Report:
         section = entry.build(group)
         if section:
             sections.append(section)
-        elif not group.is_disturbed:
+        elif not group.is_disturbed and not group.size.endswith(CHANGED) and group.jobs("icl_iwl", "iwl_only", *ABLATIONS):
             missing.setdefault(group.title, []).append((entry.what, maker(entry, group)))
     return Report(sweep, claims.table(groups), sections, missing)
 

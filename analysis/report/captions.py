@@ -31,8 +31,8 @@ CONTEXT_STEP = (
 )
 
 EMERGENCE = (
-    "Accuracy on the novel items of held-out validation episodes over the updates of metalearning, a line a seed. A stroke: a "
-    "stage begins. A line that falls back is of a seed that started again, from other initial weights."
+    "Accuracy on the novel items of held-out validation episodes over the updates of metalearning, a line a seed. "
+    "A line that falls back is of a seed that started again, from other initial weights."
 )
 
 LANGUAGE_MODELS = (
@@ -40,6 +40,10 @@ LANGUAGE_MODELS = (
     "interleaved contexts; right: aligned and misaligned ones; above: rule-like, below: rotated tasks. Bars are whole answers; "
     "the published ones (hatched) were graded on the second digit alone."
 )
+
+STROKE = " A stroke: a stage begins."
+
+FEW_SHOT = "Accuracy on novel items, answered from the context alone before any weight is changed. These models were not finetuned."
 
 PUBLISHED = " Diamonds: published means, at the size of the paper."
 

@@ -126,6 +126,8 @@ def _trade_off(group: Group, experiment: str, found: tradeoff.TradeOff) -> Itera
         theirs = tradeoff.spearman(pd.Series(list(known)), pd.Series(list(known.values()))) if known else np.nan
         shown = "" if np.isnan(theirs) else f"{theirs:.2f}"
         line = _line(4, "effect", f"{label}: rank correlation with the level", rank, over, expected)
+        if name == "retention" and len(found.unfinished()):
+            line["holds"] += ", of unfinished learning"
         yield {**line, "published": shown}
         for row in effects.of_values(frame, [column]).itertuples():
             level = round(float(getattr(row, column)), 6)

@@ -42,9 +42,12 @@ def sentence(subject: str, means: dict[str, float], found: Interval, over: str, 
     said = ", ".join(f"{name} {number(value)}" for name, value in means.items())
     if expected is None:
         return f"{subject}: {said}; difference {number(found.value)} ({interval(found, over)})."
+    return f"{subject}: {said}; difference {number(found.value)} ({interval(found, over)}): {_judged(found, expected)}."
+
+
+def _judged(found: Interval, expected: verdicts.Expected) -> str:
     verdict = {"yes": _expectation(expected), "no": f"not {_expectation(expected)}", "not settled": "not settled"}
-    judged = verdict[verdicts.holds(found, expected)]
-    return f"{subject}: {said}; difference {number(found.value)} ({interval(found, over)}): {judged}."
+    return verdict[verdicts.holds(found, expected)]
 
 
 def _expectation(expected: verdicts.Expected) -> str:
@@ -77,8 +80,8 @@ def of_advantage(first: pd.DataFrame, rotation: str, curriculum: str) -> Iterato
         return
     row = effects.effect_size(there, "curriculum", reference={"curriculum": "interleaved"}).iloc[0]
     shown = verdicts.holds(Interval(row.difference, row.low, row.high, row.n, row.alike), "more")
-    said = {"yes": "have a", "no": "have no", "not settled": "show no settled"}[shown]
-    yield f"Models metalearned on {rotation}, {curriculum} contexts {said} few-shot blocking advantage on {NAMES[rotation]}."
+    said = {"yes": "has a", "no": "has no", "not settled": "shows no settled"}[shown]
+    yield f"What was metalearned on {rotation}, {curriculum} contexts {said} few-shot blocking advantage on {NAMES[rotation]}."
 
 
 def of_trade_off(found: TradeOff) -> Iterator[str]:
@@ -86,16 +89,15 @@ def of_trade_off(found: TradeOff) -> Iterator[str]:
     errors = found.errors.groupby(["training_level", "seed", "episode"], as_index=False).value.mean()
     for what, frame, level, expected in (
         ("Generalisation and the level at the test", found.generalisation, "test_level", "less"),
-        ("Errors (mean training loss) and the level while training", errors, "training_level", "more"),
+        ("Errors (mean training loss) and the level while training", errors, "training_level", None),
         ("Retention and the level while training", found.retention, "training_level", "more"),
     ):
         rank, over = tradeoff.rank_correlation(frame, level)
-        verdict = {"yes": _expectation(expected), "no": f"not {_expectation(expected)}", "not settled": "not settled"}
-        judged = verdict[verdicts.holds(rank, expected)]
-        yield f"{what}: Spearman's ρ {number(rank.value)} ({interval(rank, over)}): {judged}."
-    last = found.learning[found.learning.step == found.learning.step.max()]
-    means = effects.of_values(last, ["training_level"]).set_index("training_level")["mean"]
-    low = means[means < 0.9]
+        told = f"{what}: Spearman's ρ {number(rank.value)} ({interval(rank, over)})"
+        yield f"{told}: {_judged(rank, expected)}." if expected else f"{told}."
+    if found.units == "episodes":
+        yield "All of it is of one base model: the intervals are over its episodes, and say nothing of other models."
+    low = found.unfinished()
     if len(low):
         said = ", ".join(f"{number(value)} at level {level:g}" for level, value in low.items())
         where = f"Tested at the level trained at, study items end below .90 at some levels ({said})"
@@ -119,7 +121,7 @@ def of_emergence(novel: pd.DataFrame) -> Iterator[str]:
     begun = accuracy[(accuracy.updates == 0) & (accuracy.accuracy > 0.9)]
     if len(begun):
         n = begun.groupby(by, observed=True).ngroups
-        yield f"{n} of them begin above .9: they go on from metalearned weights."
+        yield f"{n} of them {'begins' if n == 1 else 'begin'} above .9: from metalearned weights."
 
 
 def of_groups(rows: pd.DataFrame) -> Iterator[str]:

@@ -6,6 +6,7 @@ import pandas as pd
 
 from analysis.statistics.effects import OF_INTERVAL
 
+LEVELS = ("test_level", "training_level")  # of an ablation: whole or short numbers
 SMALLEST_P = 2.2e-16  # R prints no smaller one
 
 
@@ -50,7 +51,11 @@ def for_people(table: pd.DataFrame) -> pd.DataFrame:
     for name in table.columns:
         if name in ("p", "p published"):
             table[name] = table[name].map(_p)
-    return table.map(_number)
+        elif name in LEVELS:
+            table[name] = [f"{value:g}" for value in table[name]]
+        elif table[name].dtype == bool:
+            table[name] = table[name].map({True: "yes", False: "no"})
+    return table.map(_number).rename(columns=lambda name: str(name).replace("_", " "))
 
 
 def of_claims(found: pd.DataFrame) -> pd.DataFrame:

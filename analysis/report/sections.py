@@ -75,9 +75,9 @@ def in_context(group: Group, rotation: str = "unrotated", curriculum: str = "blo
     if len(last):
         both = derive.composite(kept)
         tables["Tests, ICL + IWL (rule-like few-shot, rotated after training)"] = inference.model_tests(both)
-        tables["Effects, ICL + IWL"] = inference.effect_sizes(both)
+        tables["Effects, ICL + IWL (rule-like few-shot, rotated after training)"] = inference.effect_sizes(both)
         tables["Forgetting at each switch of block"] = _forgetting(kept)
-    caption = captions.IN_CONTEXT + captions.notes(kept.seed.nunique(), bool(shown[0]))
+    caption = (captions.IN_CONTEXT if len(last) else captions.FEW_SHOT) + captions.notes(kept.seed.nunique(), bool(shown[0]))
     found = [*findings.differences(first, "Few-shot", FEW_SHOT if is_published else NOTHING, BLOCKED_FIRST)]
     found += findings.differences(last, "After training", AFTER if is_published else NOTHING, INTERLEAVED_FIRST)
     found += [] if is_published else findings.of_advantage(first, rotation, curriculum)
@@ -189,7 +189,9 @@ def emerging(group: Group) -> Section | None:
     kept = kept.assign(accuracy=kept.n_correct / kept.n_queries).sort_values(["pt_rotation", "pt_curriculum", "seed"])
     table = kept[["pt_rotation", "pt_curriculum", "seed", "stage", "step", "updates", "accuracy", "loss"]]
     found = [*findings.of_emergence(rows[rows.subset == "novel"])]
-    return Section("emergence", title, captions.EMERGENCE, jobs, picture, {"The kept model of each seed": table}, [], found)
+    table = table.dropna(axis=1, how="all")  # tables of earlier programs have no loss
+    caption = captions.EMERGENCE + (captions.STROKE if rows.stage.max() > 1 else "")
+    return Section("emergence", title, caption, jobs, picture, {"The kept model of each seed": table}, [], found)
 
 
 def asked(group: Group) -> Section | None:

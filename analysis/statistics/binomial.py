@@ -27,6 +27,7 @@ from analysis.statistics.checks import Family, check_columns, check_family, chec
 Contrasts = Literal["treatment", "sum"]
 
 REFERENCE_LEVELS = ("rotated", "blocked")  # the paper's; a factor with neither has its first level in alphabetical order
+_DIVERGED = 1e-6
 _NO_DISPERSION = 1e-8  # below this no row differs from its cell's mean, but for what the iteration left
 
 
@@ -150,7 +151,7 @@ def clustered(
 class _Data:
     """rows: the places of those with trials in the table · share, n [N]: proportion of successes and trials · columns [N, P]
     of the full model · terms: name → which columns [P] are its · separated: whether a cell is at 0 or 1 throughout ·
-    spreads: for each cell, whether its rows differ."""
+    spreads: for each cell, whether its rows differ · null_deviance: that of the mean of all alone."""
 
     rows: np.ndarray
     share: np.ndarray
@@ -159,6 +160,7 @@ class _Data:
     terms: dict[str, np.ndarray]
     separated: bool
     spreads: list[bool]
+    null_deviance: float
 
 
 @dataclass(frozen=True)
@@ -229,7 +231,11 @@ def _prepare(
     share = table[successes].to_numpy(float) / n
     spreads = [np.ptp(share[place]) > 0 for place in table.reset_index(drop=True).groupby(list(factors)).indices.values()]
     columns = np.concatenate(list(blocks.values()), axis=1)
-    return _Data(table.index.to_numpy(), share, n, columns, terms, separated, spreads)
+    mean = (share * n).sum() / n.sum()
+    with np.errstate(all="ignore"):
+        logs = share * np.log(share / mean), (1 - share) * np.log((1 - share) / (1 - mean))
+    null_deviance = float(2 * (n * np.nansum(logs, axis=0)).sum())
+    return _Data(table.index.to_numpy(), share, n, columns, terms, separated, spreads, null_deviance)
 
 
 class _Binomial(sm.families.Binomial):
@@ -254,6 +260,11 @@ def _fit(columns: np.ndarray, data: _Data, precise: bool = False) -> _Fit:
         warnings.simplefilter("ignore")  # separation is found in the counts, where it is certain, and told in the result
         model = sm.GLM(data.share, columns, family=_Binomial(data.n), var_weights=data.n)
         fit = model.fit(**tolerance)
+        if fit.deviance > data.null_deviance * (1 + _DIVERGED) + _DIVERGED:  # more than without any column: the iteration ran away
+            model = sm.GLM(data.share, columns, family=_Binomial(data.n), var_weights=data.n)
+            fit = model.fit(method="bfgs", maxiter=500, disp=False)
+            model.mu = fit.mu
+            model.weights = data.n * fit.mu * (1 - fit.mu)
         residuals = (data.share - model.mu) * model.family.link.deriv(model.mu)
         free = len(data.n) - columns.shape[1]
         # model.weights are those that the last iteration began with, as in R
@@ -284,7 +295,9 @@ def _note(data: _Data, dispersion: float, family: Family) -> str:
     if not alike:
         return ""
     has = "has" if alike == 1 else "have"
-    return f"{alike} of {len(data.spreads)} cells {has} no spread; the dispersion comes from the others, so χ² may be too large."
+    told = f"{alike} of {len(data.spreads)} cells {has} no spread; the dispersion comes from the others, so χ² may be too large."
+    undefined = " Effects between cells at 0 or 1 are not defined on the logit scale: see the effect sizes."
+    return told + undefined if data.separated else told
 
 
 def _score(data: _Data, tested: np.ndarray, seeds: np.ndarray) -> float:

@@ -38,7 +38,7 @@ def draw(rows: pd.DataFrame, published: dict[str, parts.Published], path: Path) 
             for j, pair in enumerate(pairs):
                 there = found[(found.rotation == rotation) & found.context_curriculum.isin(pair)]
                 parts.grouped_bars(panels[i, j], there, "name", "context_curriculum", None, labels, hatched=hatched)
-                parts.chance_line(panels[i, j], 1 / 25 if rotation == "unrotated" else 1 / 81)
+                parts.chance_line(panels[i, j], 1 / 25 if rotation == "unrotated" else 1 / 81, "chance of a whole answer")
                 panels[i, j].set_title(f"{'rule-like' if rotation == 'unrotated' else 'rotated'}: {pair[0]} and {pair[1]}")
                 panels[i, j].set_ylabel("accuracy on novel items")
         parts.legend_below(figure, list(panels.flat), 5)
