@@ -176,7 +176,7 @@ def test_seeds_that_miss_the_criterion_are_named(sweep, monkeypatch, tmp_path):
     group = Group(load(Path("results")), "paper", "grid", tmp_path)
     section = next(e for e in SECTIONS if e.what == "main figure, metalearned on rotated, blocked").build(group)
     assert section.notes == [
-        "No seed meets the criterion (few-shot above 0.9 on rotated, blocked contexts); all are shown: 1, 2, 3, 4, 5."
+        "No seed meets the criterion (few-shot above 0.9 on rotated, blocked contexts); shown all the same: seeds 1, 2, 3, 4, 5."
     ]
 
 
