@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.jobs.job import Job
 from analysis.jobs.size import off_published_size
+from flags.config import Config
+from flags.earlier import in_todays_words
 
 if TYPE_CHECKING:
     from analysis.measures.summary import Summary
@@ -69,8 +73,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def of_folder(folder: Path, found: Summary) -> list[dict[str, Any]]:
-    """The same of the job in a folder."""
-    import json
-
+    """The same of the job in a folder, also of one that an earlier program began, which knew fewer flags."""
     recorded = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return beside(Job(folder, recorded["flags"], recorded["execution"], finished=True), found)
+    flags = {f.name: f.default for f in dataclasses.fields(Config)} | in_todays_words(recorded["flags"])
+    return beside(Job(folder, flags, recorded["execution"], finished=True), found)
