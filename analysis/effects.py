@@ -11,6 +11,7 @@ from analysis.statistics.effects import (
     effect_size,
     interval,
     mean_interval,
+    of_row,
     of_values,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "effect_size",
     "interval",
     "mean_interval",
+    "of_row",
     "of_values",
 ]

@@ -80,23 +80,18 @@ def _numbers(group: Group, model: str, measure: str, rows: pd.DataFrame) -> Iter
         ) else pd.DataFrame()  # fmt: skip
         for row in found.itertuples():
             label = f"{what}, {NAMES[rotation]}: {first} − {second}"
-            yield _line(claim, "effect", label, _interval(row, row.difference), row.over, expected)
-    compared = derive.items_alike(rows) if (group.task, measure) == ("grid", "after") else rows  # as published
-    if compared is not rows:
-        compared = derive.congruent(compared)
+            yield _line(claim, "effect", label, effects.of_row(row, row.difference), row.over, expected)
+    items_alike = (group.task, measure) == ("grid", "after")  # as published
+    compared = derive.congruent(derive.items_alike(rows)) if items_alike else rows
     for row in _rule_like_first(effects.mean_interval(rows, ["rotation", "curriculum"])).itertuples():
         label = f"{what}, {NAMES[row.rotation]}, {row.curriculum}"
         ours = compared[(compared.rotation == row.rotation) & (compared.curriculum == row.curriculum)]
         beside = _beside(group, model, measure, row.rotation, row.curriculum, ours)
-        yield {**_line(claim, "mean", label, _interval(row, row.mean), row.over), **beside}
+        yield {**_line(claim, "mean", label, effects.of_row(row, row.mean), row.over), **beside}
 
 
 def _rule_like_first(found: pd.DataFrame) -> pd.DataFrame:
     return found.sort_values("rotation", ascending=False, kind="stable")
-
-
-def _interval(row: tuple, value: float) -> Interval:
-    return Interval(value, row.low, row.high, row.n, row.alike)
 
 
 def _beside(group: Group, model: str, measure: str, rotation: str, curriculum: str, ours: pd.DataFrame) -> dict:
@@ -131,7 +126,7 @@ def _trade_off(group: Group, experiment: str, found: tradeoff.TradeOff) -> Itera
         yield {**line, "published": shown}
         for row in effects.of_values(frame, [column]).itertuples():
             level = round(float(getattr(row, column)), 6)
-            line = _line(4, "mean", f"{label}, level {level:g}", _interval(row, row.mean), row.over)
+            line = _line(4, "mean", f"{label}, level {level:g}", effects.of_row(row, row.mean), row.over)
             if level in known:
                 line["published"] = f"{known[level]:.{published.TRADE_OFF_DECIMALS}f} ± {published.DIGITISED:g}"
                 if group.is_published_size:
@@ -149,10 +144,10 @@ def _language_models(rows: pd.DataFrame) -> Iterator[dict]:
             if pair.context_curriculum.nunique() == 2:
                 found = effects.effect_size(pair, "context_curriculum", reference={"context_curriculum": other}).iloc[0]
                 expected: verdicts.Expected | None = "more" if rotation == "unrotated" else None
-                interval = Interval(found.difference, found.low, found.high, found.n, found.alike)
+                interval = effects.of_row(found, found.difference)
                 yield _line(5, "effect", f"{label}: {one} − {other}", interval, found.over, expected)
         for row in effects.mean_interval(part, ["context_curriculum"]).itertuples():
-            yield _line(5, "mean", f"{label}, {row.context_curriculum}", _interval(row, row.mean), row.over)
+            yield _line(5, "mean", f"{label}, {row.context_curriculum}", effects.of_row(row, row.mean), row.over)
     known = published.find("grid", "Llama 2 70B", "few_shot")
     second = rows.assign(n_correct=rows.n_second)  # published answers are graded on their second digit alone
     for (model, scoring, rotation), part in llm.by_model(second):
@@ -162,7 +157,7 @@ def _language_models(rows: pd.DataFrame) -> Iterator[dict]:
             label = f"{model}, {scoring}, {NAMES[rotation]}, {row.context_curriculum}, second digit alone"
             theirs = known.get((rotation, row.context_curriculum))
             beside = {} if theirs is None else {"published": f"{theirs:.3f}", "difference": row.mean - theirs}
-            yield {**_line(5, "mean", label, _interval(row, row.mean), row.over), **beside}
+            yield {**_line(5, "mean", label, effects.of_row(row, row.mean), row.over), **beside}
 
 
 def _line(claim: int, kind: str, what: str, found: Interval, over: str, expected: verdicts.Expected | None = None) -> dict:

@@ -9,6 +9,7 @@ from analysis.jobs.job import Job
 from analysis.jobs.size import off_published_size
 from analysis.measures import emergence
 from analysis.report.group import Group
+from flags import presets
 
 WORDS = {
     "n_task_dims": "dimensions",
@@ -42,9 +43,7 @@ def differences(group: Group, jobs: list[Job], metalearned: bool) -> list[str]:
 
 
 def _recipe(job: Job) -> str:
-    recipe = job.execution.get("recipe") or {"demo": "robust", "laptop": "robust"}.get(
-        job.execution.get("preset") or "", "published"
-    )
+    recipe = job.execution.get("recipe") or presets.DEFAULT_RECIPE.get(job.execution.get("preset"), "published")
     stages = len(job.flags["stages"])
     after = f", {stages} stages before the last" if stages else ""
     return f"the {recipe} recipe{after}" + (", going on from loaded weights" if job.flags["load_model_from"] else "")

@@ -69,7 +69,7 @@ def differences(
             continue
         row = effects.effect_size(there, factor, reference={factor: pair[1]}, same_episodes=same_episodes).iloc[0]
         means = effects.mean_interval(there, [factor]).set_index(factor)["mean"]
-        found = Interval(row.difference, row.low, row.high, row.n, row.alike)
+        found = effects.of_row(row, row.difference)
         yield sentence(f"{subject}, {NAMES[rotation]}", {name: means[name] for name in pair}, found, row.over, of_rotation)
 
 
@@ -79,7 +79,7 @@ def of_advantage(first: pd.DataFrame, rotation: str, curriculum: str) -> Iterato
     if there.curriculum.nunique() < 2:
         return
     row = effects.effect_size(there, "curriculum", reference={"curriculum": "interleaved"}).iloc[0]
-    shown = verdicts.holds(Interval(row.difference, row.low, row.high, row.n, row.alike), "more")
+    shown = verdicts.holds(effects.of_row(row, row.difference), "more")
     said = {"yes": "has a", "no": "has no", "not settled": "shows no settled"}[shown]
     yield f"What was metalearned on {rotation}, {curriculum} contexts {said} few-shot blocking advantage on {NAMES[rotation]}."
 
@@ -109,10 +109,8 @@ def of_emergence(novel: pd.DataFrame) -> Iterator[str]:
     accuracy = novel.assign(accuracy=novel.n_correct / novel.n_queries)
     by = ["pt_rotation", "pt_curriculum", "seed"]
     of_seed = accuracy.groupby(by, observed=True)
-    last = accuracy[
-        accuracy.stage == accuracy.groupby(["pt_rotation", "pt_curriculum", "seed"], observed=True).stage.transform("max")
-    ]
-    reached = last[last.accuracy > 0.9].groupby(["pt_rotation", "pt_curriculum", "seed"], observed=True).updates.min()
+    last = accuracy[accuracy.stage == of_seed.stage.transform("max")]
+    reached = last[last.accuracy > 0.9].groupby(by, observed=True).updates.min()
     said = f"{len(reached)} of {of_seed.ngroups} seeds and conditions answer more than .9 of the last stage's novel queries"
     if len(reached):
         between = f"{reached.min():,}" if reached.min() == reached.max() else f"{reached.min():,} to {reached.max():,}"

@@ -146,11 +146,7 @@ def all_contexts(group: Group) -> Section | None:
         "Tests": inference.model_tests(first, effect="context_curriculum"),
         "Effects": inference.effect_sizes(first, "context_curriculum"),
     }
-    found = [
-        said
-        for pair in llm.PAIRS
-        for said in findings.differences(first, "Few-shot", {"unrotated": "more", "rotated": None}, pair, "context_curriculum")
-    ]
+    found = [said for pair in llm.PAIRS for said in findings.differences(first, "Few-shot", FEW_SHOT, pair, "context_curriculum")]
     caption = captions.CONTEXTS + captions.notes(kept.seed.nunique(), group.has_published)
     return Section("few_shot_contexts", title, caption, jobs, picture, tables, notes, found)
 
@@ -171,8 +167,8 @@ def context_against_steps(group: Group) -> Section | None:
         tables[f"Effects of the {effect.replace('_', ' ')}"] = inference.effect_sizes(last, effect, effect == "step_curriculum")
     found = []
     for context, rows in last.groupby("context_curriculum"):
-        subject, none = f"After training, {context} context", {"unrotated": None, "rotated": None}
-        found += findings.differences(rows, subject, none, INTERLEAVED_FIRST, "step_curriculum", same_episodes=True)
+        subject = f"After training, {context} context"
+        found += findings.differences(rows, subject, NOTHING, INTERLEAVED_FIRST, "step_curriculum", same_episodes=True)
     caption = captions.CONTEXT_STEP + captions.notes(kept.seed.nunique(), False)
     return Section("context_step", title, caption, jobs, picture, tables, notes, found)
 

@@ -135,6 +135,11 @@ def of_values(frame: pd.DataFrame, by: Sequence[str], bounds: tuple[float, float
     return pd.DataFrame(rows, columns=[*by, "mean", *OF_INTERVAL])
 
 
+def of_row(row: pd.Series | tuple, value: float) -> Interval:
+    """The interval that a row of `mean_interval`, `effect_size` or `of_values` has, around the number it is of."""
+    return Interval(value, row.low, row.high, row.n, row.alike)
+
+
 def difference(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
     """Return mean(ours) − mean(theirs) of independent seeds, with Welch's interval."""
     return interval([np.asarray(ours, float), np.asarray(theirs, float)], [1.0, -1.0], (-1.0, 1.0))
