@@ -26,7 +26,7 @@ test-slurm: .venv/installed  ## the scripts on a real SLURM of one node; as root
 	else echo "NO SLURM: THE SCRIPTS WERE NOT TESTED" >&2; fi
 
 test-page: .venv/installed  ## the report's page in Chromium, by axe-core; as root, on Debian
-	@if tests/page/install.sh && $(RUN) tests/page/axe.py; then $(RUN) -m pytest --override-ini addopts= -q tests/page; \
+	@if tests/install.sh "chromium fonts-dejavu-core" chromium && $(RUN) tests/page/axe.py; then $(RUN) -m pytest --override-ini addopts= -q tests/page; \
 	elif [ -n "$$REQUIRE_PAGE" ]; then echo "NO CHROMIUM OR NO AXE-CORE, and REQUIRE_PAGE is set" >&2; exit 1; \
 	else echo "NO CHROMIUM OR NO AXE-CORE: THE PAGE WAS NOT LOOKED AT" >&2; fi
 
