@@ -1,4 +1,4 @@
-"""Tests of conditions: binomial models with type-III likelihood-ratio tests, as the paper made them in R, and seeds as clusters.
+"""Tests of conditions: binomial models with type-III likelihood-ratio tests, as the paper made them in R.
 
 The model is R's `glm(cbind(successes, failures) ~ Rotation * Curriculum)` with a logit link and all interactions of the
 factors; the tests are those of `car::Anova(model, type = 3, test.statistic = "LR")` (Fox & Weisberg, An R Companion to
@@ -56,8 +56,8 @@ def anova(
     table lacks or that has rows without a value; a family, contrasts or reference that do not exist.
     """
     check_family(family)
-    data = _prepare(table, factors, successes, trials, contrasts, reference)
-    full = _fit(data.columns, data)
+    data = prepare(table, factors, successes, trials, contrasts, reference)
+    full = fit(data.columns, data)
     dispersion = full.dispersion if family == "quasibinomial" else 1.0
     return _tests(data, full, dispersion).assign(
         family=family,
@@ -96,62 +96,22 @@ def simple_effects(
         rows = table[table[within] == level]
         part = anova(rows, effects, *arguments)
         if pooled:
-            data = _prepare(rows, effects, successes, trials, "treatment", of_effects)
-            tests = _tests(data, _fit(data.columns, data), whole.dispersion)
+            data = prepare(rows, effects, successes, trials, "treatment", of_effects)
+            tests = _tests(data, fit(data.columns, data), whole.dispersion)
             part = part.assign(**tests, **whole[["dispersion", "separated", "note"]])
         part.insert(0, within, level)
         parts.append(part)
     return pd.concat(parts, ignore_index=True)
 
 
-def clustered(
-    table: pd.DataFrame,
-    factors: Sequence[str],
-    seed: str = "seed",
-    successes: str = "n_correct",
-    trials: str = "n_queries",
-    contrasts: Contrasts = "treatment",
-    reference: Mapping[str, str] | None = None,
-) -> pd.DataFrame:
-    """Type-III tests with seeds as clusters: what holds however the conditions of one seed depend on each other.
-
-    Seeds are independent; the conditions of one seed share weights. With positive correlation within seeds, tests within seeds
-    are conservative. A row an episode is another matter: its rows by the hundred may be ten replications. (Simulated, with ten
-    seeds that differ in every condition, standard deviation 1 on the logit scale, and no effects at all, quasi-binomial tests of
-    such rows find half of them significant at .05, these tests 5 %.) It is the same logit model; its estimates solve generalised
-    estimating equations with *independence* as working correlation (Liang & Zeger 1986), and each term is tested by the
-    generalised score test (Rotnitzky & Jewell 1990; Boos 1992): the model is fitted without the term, and the efficient score of
-    what was left out is compared with its spread between seeds.
-
-    Why so. Independence: when every seed has every condition and as many trials, an exchangeable correlation leads to
-    the same estimates; with unequal trials it needs a weighting of its own, and where a cell is at 0 or 1 throughout
-    nothing is left to estimate it from. The robust covariance is valid whatever the true correlation. The score and not
-    the Wald test: Wald's rejects too often with few clusters and breaks down under separation (an infinite estimate
-    over an infinite error); the score test looks from the model without the term, stays finite, and errs on the safe
-    side (Guo et al. 2005). Price: χ² cannot exceed the number of seeds (ten that agree entirely: 10.0, p = .0016 with one
-    degree of freedom), so it speaks of how well seeds agree, not of how large the effect is.
-
-    Columns as in `anova` with n_seeds instead of family and dispersion; NaN unless there are more seeds than degrees of
-    freedom. `separated` is told; χ² stays finite.
-    """
-    check_columns(table, [*factors, seed], successes, trials)
-    data = _prepare(table, factors, successes, trials, contrasts, reference)
-    seeds = table[seed].to_numpy()[data.rows]
-    n_seeds = len(np.unique(seeds))
-    rows = []
-    for term, tested in data.terms.items():
-        df = int(tested.sum())
-        statistic = _score(data, tested, seeds) if n_seeds > df else np.nan
-        note = "" if n_seeds > df else f"{n_seeds} seeds cannot test {df} degrees of freedom."
-        rows.append((term, statistic, df, chi2_distribution.sf(statistic, df), contrasts, n_seeds, data.separated, note))
-    return pd.DataFrame(rows, columns=["term", "chi2", "df", "p", "contrasts", "n_seeds", "separated", "note"])
-
-
 @dataclass(frozen=True)
-class _Data:
-    """rows: the places of those with trials in the table · share, n [N]: proportion of successes and trials · columns [N, P]
-    of the full model · terms: name → which columns [P] are its · separated: whether a cell is at 0 or 1 throughout ·
-    spreads: for each cell, whether its rows differ · null_deviance: that of the mean of all alone."""
+class Data:
+    """A table as a model takes it.
+
+    rows: the places of those with trials in the table · share, n [N]: proportion of successes and trials · columns [N, P] of the
+    full model · terms: name → which columns [P] are its · separated: whether a cell is at 0 or 1 throughout · spreads: for each
+    cell, whether its rows differ · null_deviance: that of the mean of all alone.
+    """
 
     rows: np.ndarray
     share: np.ndarray
@@ -164,7 +124,9 @@ class _Data:
 
 
 @dataclass(frozen=True)
-class _Fit:
+class Fit:
+    """A model's deviance, dispersion and fitted means [N]."""
+
     deviance: float
     dispersion: float
     mean: np.ndarray  # [N]
@@ -186,14 +148,15 @@ def ordered_levels(column: pd.Series, reference: str | None = None) -> list:
     return [reference, *(level for level in levels if level != reference)]
 
 
-def _prepare(
+def prepare(
     table: pd.DataFrame,
     factors: Sequence[str],
     successes: str,
     trials: str,
     contrasts: Contrasts,
     reference: Mapping[str, str] | None,
-) -> _Data:
+) -> Data:
+    """Return a table as a model takes it. ValueError as in `anova`."""
     check_columns(table, factors, successes, trials)
     check_reference(reference, factors)
     if contrasts not in ("treatment", "sum"):
@@ -235,7 +198,7 @@ def _prepare(
     with np.errstate(all="ignore"):
         logs = share * np.log(share / mean), (1 - share) * np.log((1 - share) / (1 - mean))
     null_deviance = float(2 * (n * np.nansum(logs, axis=0)).sum())
-    return _Data(table.index.to_numpy(), share, n, columns, terms, separated, spreads, null_deviance)
+    return Data(table.index.to_numpy(), share, n, columns, terms, separated, spreads, null_deviance)
 
 
 class _Binomial(sm.families.Binomial):
@@ -249,8 +212,8 @@ class _Binomial(sm.families.Binomial):
         return (self.trials * y + 0.5) / (self.trials + 1)
 
 
-def _fit(columns: np.ndarray, data: _Data, precise: bool = False) -> _Fit:
-    """The maximum of the likelihood, by iteratively reweighted least squares.
+def fit(columns: np.ndarray, data: Data, precise: bool = False) -> Fit:
+    """Return the maximum of the likelihood, by iteratively reweighted least squares.
 
     R stops at |change of deviance| < 1e-8 (|deviance| + 0.1), or after 25 iterations; `precise` goes on as far as the
     numbers carry. Under separation the coefficients grow without bound while the deviance converges all the same.
@@ -259,31 +222,33 @@ def _fit(columns: np.ndarray, data: _Data, precise: bool = False) -> _Fit:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # separation is found in the counts, where it is certain, and told in the result
         model = sm.GLM(data.share, columns, family=_Binomial(data.n), var_weights=data.n)
-        fit = model.fit(**tolerance)
-        if fit.deviance > data.null_deviance * (1 + _DIVERGED) + _DIVERGED:  # more than without any column: the iteration ran away
+        found = model.fit(**tolerance)
+        if (
+            found.deviance > data.null_deviance * (1 + _DIVERGED) + _DIVERGED
+        ):  # more than without any column: the iteration ran away
             model = sm.GLM(data.share, columns, family=_Binomial(data.n), var_weights=data.n)
-            fit = model.fit(method="bfgs", maxiter=500, disp=False)
-            model.mu = fit.mu
-            model.weights = data.n * fit.mu * (1 - fit.mu)
+            found = model.fit(method="bfgs", maxiter=500, disp=False)
+            model.mu = found.mu
+            model.weights = data.n * found.mu * (1 - found.mu)
         residuals = (data.share - model.mu) * model.family.link.deriv(model.mu)
         free = len(data.n) - columns.shape[1]
         # model.weights are those that the last iteration began with, as in R
         dispersion = float(model.weights @ residuals**2) / free if free else np.nan
-        return _Fit(float(fit.deviance), dispersion, model.mu)
+        return Fit(float(found.deviance), dispersion, model.mu)
 
 
-def _tests(data: _Data, full: _Fit, dispersion: float) -> pd.DataFrame:
+def _tests(data: Data, full: Fit, dispersion: float) -> pd.DataFrame:
     """Columns term, chi2, df, p."""
     divisor = dispersion if dispersion >= _NO_DISPERSION else np.nan
     rows = []
     for term, tested in data.terms.items():
-        more = max(_fit(data.columns[:, ~tested], data).deviance - full.deviance, 0.0)
+        more = max(fit(data.columns[:, ~tested], data).deviance - full.deviance, 0.0)
         df = int(tested.sum())
         rows.append((term, more / divisor, df, float(chi2_distribution.sf(more / divisor, df))))
     return pd.DataFrame(rows, columns=["term", "chi2", "df", "p"])
 
 
-def _note(data: _Data, dispersion: float, family: Family) -> str:
+def _note(data: Data, dispersion: float, family: Family) -> str:
     """What cannot be relied on. A binomial likelihood-ratio test survives a cell at 0 or 1; a dispersion misses its spread."""
     if family == "binomial":
         return ""
@@ -298,18 +263,3 @@ def _note(data: _Data, dispersion: float, family: Family) -> str:
     told = f"{alike} of {len(data.spreads)} cells {has} no spread; the dispersion comes from the others, so χ² may be too large."
     undefined = " Effects between cells at 0 or 1 are not defined on the logit scale: see the effect sizes."
     return told + undefined if data.separated else told
-
-
-def _score(data: _Data, tested: np.ndarray, seeds: np.ndarray) -> float:
-    """The generalised score statistic for the columns `tested`."""
-    null = _fit(data.columns[:, ~tested], data, precise=True)
-    _, of_row = np.unique(seeds, return_inverse=True)
-    by_seed = np.zeros((of_row.max() + 1, len(tested)))
-    np.add.at(by_seed, of_row, data.columns * (data.n * (data.share - null.mean))[:, None])  # each seed's score
-    information = data.columns.T @ (data.columns * (data.n * null.mean * (1 - null.mean))[:, None])
-    # A cell that the other columns describe by itself and that is at 0 or 1 has neither score nor information: hence pinv.
-    nuisance = np.linalg.pinv(information[np.ix_(~tested, ~tested)], rcond=1e-10, hermitian=True)
-    efficient = by_seed[:, tested] - by_seed[:, ~tested] @ nuisance @ information[np.ix_(~tested, tested)]
-    efficient[np.abs(efficient) < 1e-10 * data.n.sum()] = 0.0  # what iteration leaves where the counts say 0
-    total = efficient.sum(axis=0)
-    return float(total @ np.linalg.pinv(efficient.T @ efficient, rcond=1e-10, hermitian=True) @ total)

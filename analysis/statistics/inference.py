@@ -8,6 +8,7 @@ import pandas as pd
 
 from analysis.statistics import binomial, effects
 from analysis.statistics.checks import Family, check_columns, check_family
+from analysis.statistics.clustered import clustered
 
 COLUMNS = ["model", "within", "term", "χ²", "df", "p", "note"]
 
@@ -37,7 +38,7 @@ def model_tests(rows: pd.DataFrame, family: Family = "quasibinomial", effect: st
             _attempt(f"{family}, simple effects", lambda: binomial.simple_effects(rows, effect, "rotation", family=family))
         )
     if "seed" in rows and rows.seed.nunique() > 1:
-        parts.append(_attempt("seeds as clusters, sum contrasts", lambda: binomial.clustered(rows, factors, contrasts="sum")))
+        parts.append(_attempt("seeds as clusters, sum contrasts", lambda: clustered(rows, factors, contrasts="sum")))
     found = pd.concat(parts, ignore_index=True)[COLUMNS]
     return found.assign(note=found.note.where(~found.note.duplicated(), ""))
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2_contingency, ttest_1samp, ttest_ind
 
-from analysis.statistics.binomial import anova, clustered, simple_effects
+from analysis.statistics.binomial import anova, simple_effects
+from analysis.statistics.clustered import clustered
 from analysis.statistics.effects import band, effect_size, mean_interval
 from analysis.statistics.inference import effect_sizes, model_tests
 
