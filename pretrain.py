@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,7 @@ from ablate import attention_dropout
 from data import Encoder, groups_per_batch, metalearning_groups, n_batches
 from engine.attention import Weights
 from engine.ensemble import Batch, Ensemble, check_finite
+from engine.rounds import Rounds
 from engine.seeds import SeedProgress, flat, nested
 from flags.stages import Stage, stages_of
 from tasks.task import CRITERION
@@ -27,13 +28,24 @@ READOUT = frozenset({"lm_head.weight"})
 
 
 class Metalearning:
-    """Metalearns a chunk of seeds as one ensemble, for a stage; `kept` holds the best-validated weights of each.
+    """Metalearns seeds as one ensemble, in one stage of one start; `kept` holds the best-validated weights of each.
 
     entered: the weights that each seed comes with, which may have fewer layers; none if they are to be drawn.
+    start: how often these seeds have started before. Steps and epochs count on over the starts of a stage.
+    before: what each seed has kept in earlier starts of the last stage, and how good it is; it stays until a model is better.
     """
 
-    def __init__(self, stage: Stage, encoder: Encoder, entered: dict[int, Weights], seeds: list[int], device: torch.device):
-        self.stage, self.config, self.entered = stage, stage.config, entered
+    def __init__(
+        self,
+        stage: Stage,
+        encoder: Encoder,
+        entered: dict[int, Weights],
+        seeds: list[int],
+        device: torch.device,
+        start: int = 0,
+        before: tuple[dict[int, SeedProgress], dict[int, Weights]] = ({}, {}),
+    ):
+        self.stage, self.config, self.start = stage, stage.config, start
         config = self.config
         self._encoder = encoder = encoder.of(config)
         self.model = models.build(**models.architecture_of(config, encoder))
@@ -46,32 +58,23 @@ class Metalearning:
         self.sizes = (n_train, self.validation[seeds[0]].queries.shape[1], config.queries_per_episode)
         self.per_epoch = max(1, n_batches(config, *self.sizes[:2]))
         self.n_steps = stage.n_steps(self.per_epoch)  # of one start
-        adam = {"beta2": config.adam_beta2, "weight_decay": config.weight_decay}
-        self._ensemble_of = partial(
-            Ensemble, self.model, learning_rate=config.pretrain_lr, causal=encoder.causal, device=device, **adam
-        )
-        self.step = self.start = 0
-        self.kept = {seed: self._first_weights(seed) for seed in seeds}
-        self.active = [SeedProgress(seed) for seed in seeds]
-        self.stopped: list[SeedProgress] = []  # early, since the last start
-        self.notes: list[str] = []  # for people, told when the next start begins
+        progress, kept = before if stage.is_last else ({}, {})
+        first = {seed: self._first_weights(seed, entered) for seed in seeds}
+        self.kept = {seed: kept.get(seed, weights) for seed, weights in first.items()}
+        self.active = [progress[seed].anew() if seed in progress else SeedProgress(seed) for seed in seeds]
+        self.stopped: list[SeedProgress] = []  # early
+        self.step = start * self.n_steps
         self.news: dict[str, float] = {}  # mean loss and accuracy if they were measured at this step, for people to watch
-        self._begin(list(self.kept.values()))
-
-    def _begin(self, weights: list[Weights]) -> None:
-        """A start of the active seeds, from these weights."""
-        self.ensemble = self._ensemble_of(weights)
-        if self.config.readout_steps and self.n_steps:
+        adam = {"beta2": config.adam_beta2, "weight_decay": config.weight_decay}
+        self.ensemble = Ensemble(self.model, list(first.values()), config.pretrain_lr, causal=encoder.causal, device=device, **adam)
+        if config.readout_steps and self.n_steps:
             self.ensemble.train_only(READOUT)
         self._clear_losses(self.active)
         self._order: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._epoch = -1
 
-    def run(self, recorder: Job, chunk: int) -> None:
-        """From the current step to the end of this start, or until every seed has stopped early."""
-        for note in self.notes:
-            recorder.say(note)
-        self.notes = []
+    def run(self, recorder: Job, save: Callable[[Weights, dict], None]) -> None:
+        """Train from the current step to the end, or until every seed has stopped early. `save` gets what `restore` needs."""
         end = (self.start + 1) * self.n_steps
         recorder.start(self._phase, self.n_steps, self.step - self.start * self.n_steps)
         if self.step == 0:
@@ -86,7 +89,7 @@ class Metalearning:
                 self._validate(recorder)
             self._tick(recorder, 1)
             if recorder.save_due():
-                recorder.save(*self.state(chunk))
+                save(*self.state())
 
     @property
     def _phase(self) -> str:
@@ -97,42 +100,34 @@ class Metalearning:
             words.append(f"start {self.start + 1}")
         return ", ".join(words)
 
-    def start_again(self) -> bool:
-        """Whether any seed does, if there is a restart left.
+    def behind(self) -> list[int]:
+        """Return the seeds that have not learned what they should have, when their updates are over.
 
-        In the last stage those do whose kept model answers no more than CRITERION of the novel validation queries; before it those
-        that missed the bar. They have other draws (initial weights, or at least batches) and a new Adam. What they had kept stays
-        until there is a better one. Steps and epochs count on."""
-        seeds = sorted(self.active + self.stopped, key=lambda s: s.seed)
+        In the last stage these are those whose kept model answers no more than CRITERION of the novel validation queries; before it
+        those that missed the bar."""
+        if not self.n_steps:
+            return []
+        return [s.seed for s in self.all_seeds() if self._is_behind(s)]
+
+    def words_of(self, seed: int) -> str:
+        """Return what people are told of a seed that is behind."""
+        stage, kept = self.stage, next(s.kept for s in self.all_seeds() if s.seed == seed)
+        where = f"not more than {CRITERION}" if stage.is_last else f"less than the {stage.bar} of stage {stage.number}"
+        return f"seed {seed} answers {kept / self.n_novel:.3f} of the novel items of validation, {where}"
+
+    def all_seeds(self) -> list[SeedProgress]:
+        """Return how each seed came on, in the order of seeds."""
+        return sorted(self.active + self.stopped, key=lambda s: s.seed)
+
+    def _is_behind(self, s: SeedProgress) -> bool:
         if self.stage.is_last:
-            behind = [s for s in seeds if s.kept <= CRITERION * self.n_novel]
-        else:
-            behind = [s for s in seeds if self.stage.bar is not None and not s.passed]
-        if not behind or self.n_steps == 0:
-            return False
-        again = self.start < self.config.restarts
-        for s in behind if again or not self.stage.is_last else ():
-            line = f"seed {s.seed} answers {s.kept / self.n_novel:.3f} of the novel items of validation"
-            where = (
-                f"not more than {CRITERION}"
-                if self.stage.is_last
-                else f"less than the {self.stage.bar} of stage {self.stage.number}"
-            )
-            what = "it starts again" if again else "it goes on with the next stage"
-            times = f"restart {self.start + 1 if again else self.start} of at most {self.config.restarts}"
-            self.notes.append(f"{line}, {where}: {what} ({times})")
-        if not again:
-            return False
-        self.start += 1
-        self.step = self.start * self.n_steps
-        self.active, self.stopped = [SeedProgress(s.seed, s.kept, s.kept_loss) for s in behind], []
-        self._begin([self._first_weights(s.seed) for s in behind])
-        return True
+            return s.kept <= CRITERION * self.n_novel
+        return self.stage.bar is not None and not s.passed
 
-    def _first_weights(self, seed: int) -> Weights:
-        """What a seed begins this start with."""
-        if self.entered:
-            return models.grown(self.entered[seed], self.model, seed, self.start)
+    def _first_weights(self, seed: int, entered: dict[int, Weights]) -> Weights:
+        """What a seed begins with."""
+        if seed in entered:
+            return models.grown(entered[seed], self.model, seed, self.start)
         return models.initial_weights(self.model, self.config, self._encoder, seed, self.start)
 
     def _tick(self, recorder: Job, steps: int) -> None:
@@ -246,18 +241,16 @@ class Metalearning:
     def _is_through(self, s: SeedProgress) -> bool:
         return s.stale >= self.config.patience or (self.config.keep_by == "accuracy" and s.best == self.n_novel)
 
-    def state(self, chunk: int) -> tuple[Weights, dict]:
-        """Everything `restore` needs."""
-        tensors = {f"ensemble/{name}": tensor for name, tensor in self.ensemble.state().items()}
-        tensors |= flat("kept", self.kept) | (flat("entered", self.entered) if self.stage.number > 1 else {})
+    def state(self) -> tuple[Weights, dict]:
+        """Return everything `restore` needs."""
+        tensors = {f"ensemble/{name}": tensor for name, tensor in self.ensemble.state().items()} | flat("kept", self.kept)
         seeds = {"active": [asdict(s) for s in self.active], "stopped": [asdict(s) for s in self.stopped]}
-        where = {"stage": self.stage.number, "start": self.start, "step": self.step}
-        return tensors, {"phase": "metalearning", "chunk": chunk, **where, **seeds}
+        return tensors, {"phase": "metalearning", "step": self.step, **seeds}
 
     def restore(self, tensors: Weights, state: dict) -> None:
-        """Go on exactly where `state` was taken."""
-        state = {"start": 0, "stopped": [], **state}  # a job that was begun before there were restarts lacks these, and `kept`
-        self.start, self.step = state["start"], state["step"]
+        """Resume exactly where `state` was taken."""
+        state = {"stopped": [], **state}  # a job that was begun before there were restarts lacks it, and a seed's `kept`
+        self.step = state["step"]
         self.active, self.stopped = (
             [SeedProgress(**{"kept": s["best"], **s}) for s in state[name]] for name in ("active", "stopped")
         )
@@ -269,28 +262,36 @@ class Metalearning:
 
 
 def metalearn(config: Config, encoder: Encoder, loaded: dict[int, Weights], recorder: Job, device: torch.device) -> None:
-    """Metalearn all seeds, `--max_members` at a time, through all stages, and leave `best_seedN.safetensors` for each.
+    """Metalearn all seeds, `--max_members` at a time, and leave `best_seedN.safetensors` for each.
 
     loaded: the weights that each seed starts from; none if they are to be drawn.
     """
     state, tensors = recorder.state, recorder.tensors
     first = state.get("chunk", 0)
     chunks = [config.seeds[i : i + config.max_members] for i in range(0, len(config.seeds), config.max_members)]
+    stages = stages_of(config)
     for chunk, seeds in list(enumerate(chunks))[first:]:
-        entered = nested("entered", tensors) or loaded
-        for stage in stages_of(config)[state.get("stage", 1) - 1 :]:
-            run = Metalearning(stage, encoder, entered, list(seeds), device)
+        rounds = Rounds(len(stages), config.restarts, loaded, list(seeds))
+        rounds.restore(tensors, state)
+        while rounds.going:
+            stage, before = stages[rounds.stage - 1], (rounds.progress, rounds.kept)
+            run = Metalearning(stage, encoder, rounds.entered, rounds.going, device, rounds.start, before)
             if state.get("phase") == "metalearning":
                 run.restore(tensors, state)
             state, tensors = {}, {}
-            run.run(recorder, chunk)
-            while run.start_again():
-                run.run(recorder, chunk)
-            for note in run.notes:
-                recorder.say(note)
-            entered = run.kept
-            if not stage.is_last:
-                recorder.save(flat("entered", entered), {"phase": "between stages", "chunk": chunk, "stage": stage.number + 1})
-        for seed, weights in run.kept.items():
+
+            def save(tensors: Weights, state: dict) -> None:
+                recorder.save(tensors | rounds.tensors(stage.is_last), {"chunk": chunk, **rounds.state(), **state})  # noqa: B023
+
+            run.run(recorder, save)
+            behind = run.behind()
+            for seed in behind:
+                if what := rounds.what_follows():
+                    recorder.say(f"{run.words_of(seed)}: {what}")
+            rounds.advance(run.all_seeds(), run.kept, behind)
+            if rounds.going:
+                recorder.save(rounds.tensors(False), {"chunk": chunk, **rounds.state(), "phase": "between stages"})
+        for seed, weights in rounds.kept.items():
             recorder.write_weights(f"best_seed{seed}.safetensors", weights)
         recorder.save({}, {"phase": "between chunks", "chunk": chunk + 1})
+        state, tensors = {}, {}

@@ -95,7 +95,7 @@ def runs_of(row: str) -> list[Path]:
 
 def validations(folder: Path) -> pd.DataFrame:
     """Its rows on novel items, with the updates before each."""
-    rows = emergence.with_updates(tables.read(folder, "pretrain_accuracy", finished=False))
+    rows = emergence.with_updates(tables.read(folder, "pretrain_accuracy", finished=False), read_flags(folder))
     return rows[rows.subset == "novel"]
 
 

@@ -21,6 +21,10 @@ class SeedProgress:
     loss_sum: list[float] = field(default_factory=list)  # by subset, since the last row
     loss_count: list[int] = field(default_factory=list)
 
+    def anew(self) -> SeedProgress:
+        """Return the progress of this seed as it starts again, with what it has kept."""
+        return SeedProgress(self.seed, self.kept, self.kept_loss)
+
     def take(self, right: int, loss: float, by: str) -> bool:
         """Note what a validation found; returns whether the model is the best so far, of all starts of the stage."""
         is_best = loss < self.kept_loss if by == "loss" else right > self.kept

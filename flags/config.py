@@ -125,7 +125,7 @@ class Config:
     keep_by: str = flag(METALEARNING, "accuracy", "the kept model of a seed: of the most right answers to the novel queries of a validation, or of the lowest loss on them", choices=("accuracy", "loss"))
     stop_early: bool = flag(METALEARNING, False, "stop a seed after --patience validations without a new best, or once it answers all novel queries of one rightly (unless --keep_by loss)")
     patience: int = flag(METALEARNING, 200, "validations in a row that bring no new best", low=1)
-    restarts: int = flag(METALEARNING, 0, "times that a seed starts again from other initial weights, as long as its kept model answers at most .9 of the novel validation queries when its updates are over; in an earlier stage, as long as it misses the stage's bar", low=0, high=1000)
+    restarts: int = flag(METALEARNING, 0, "times that a seed starts again, from other initial weights and with all stages, because it missed a stage's bar or its kept model answers at most .9 of the novel validation queries", low=0, high=1000)
     stage_steps: int | None = flag(METALEARNING, None, "updates of each stage before the last, at most; 0: only the last; unset: the recipe's", low=0, high=1000000000)
     init_scale: float = flag(METALEARNING, 0.02, "standard deviation of the initial weights", above=0, high=100)
     weight_init: str = flag(METALEARNING, "normal", "initial weights: independent; or keys as queries, outputs as values, read out as embedded; or heads that look back within an item", choices=("normal", "matching", "looking_back"))

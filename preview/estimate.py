@@ -90,8 +90,7 @@ def estimate(config: Config, encoder: Encoder, model: LlamaForCausalLM, device: 
     if config.stop_early and config.n_epochs:
         notes.append("--stop_early may end it sooner")
     if config.restarts and config.n_epochs:
-        each = " of each stage" if config.stages else ""
-        notes.append(f"with one start a seed{each}, of {1 + config.restarts} at most (--restarts)")
+        notes.append(f"with one start a seed, of {1 + config.restarts} at most (--restarts)")
     ending = f"; {', '.join(notes)}" if notes else ""
     return "\n".join([*lines, "", f"About {timedelta(seconds=round(total))} in all on this machine ({device.type}){ending}."])
 

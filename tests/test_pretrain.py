@@ -141,10 +141,11 @@ def test_seeds_that_have_not_learned_start_again(tmp_path):
         assert unchanged == (of_seed[of_seed.is_best == 1].step.max() <= n_steps)
     assert {1, 3} <= set(starts)
     run = Metalearning(stages_of(config)[0], encoder, {}, list(config.seeds), CPU)
-    run.run(job := Job(tmp_path / "third", {}, {}, {}, save_minutes=10), 0)
-    assert run.start_again()
+    job = Job(tmp_path / "third", {}, {}, {}, save_minutes=10)
+    run.run(job, job.save)
     behind = [seed for seed, n in zip(config.seeds, starts, strict=True) if n > 1]
-    assert [s.seed for s in run.active] == behind
+    assert run.behind() == behind
+    run = Metalearning(stages_of(config)[0], encoder, {}, behind, CPU, start=1)
     for member, seed in enumerate(behind):
         weights = models.draw_weights(model, seed, config.init_scale, start=1)
         assert all(torch.equal(tensor, weights[name]) for name, tensor in run.ensemble.weights(member).items())
@@ -297,8 +298,8 @@ def test_the_rate_falls_to_zero_in_a_straight_line_in_every_start():
     while run.step < run.n_steps:
         rates.append(run.rate())
         run.step += 1
-    assert run.start_again()
-    assert [run.rate(), run.step] == [0.5, run.n_steps]
+    again = Metalearning(stages_of(config)[0], encoder, {}, [0], CPU, start=1)
+    assert [again.rate(), again.step] == [0.5, run.n_steps]
     n = run.n_steps - 1  # those from the last of the warm-up, which has all of it, would reach 0 at an update after the last
     assert rates[:2] == [0.5, 1.0]
     assert rates[2:] == pytest.approx([1 - k / n for k in range(1, n)])
@@ -312,6 +313,7 @@ def test_a_seed_starts_again_up_to_nine_tenths():
     run = Metalearning(stages_of(config)[0], encoder, {}, [0, 1, 2], CPU)
     assert run.n_novel == 40
     run.active, run.stopped = [SeedProgress(2, kept=36), SeedProgress(1, kept=37)], [SeedProgress(0, kept=0)]
-    assert run.start_again()
-    assert [(s.seed, s.kept, s.best) for s in run.active] == [(0, 0, -1), (2, 36, -1)]
-    assert not run.start_again()  # there is one restart
+    assert run.behind() == [0, 2]
+    before = {s.seed: s for s in run.all_seeds()}
+    again = Metalearning(stages_of(config)[0], encoder, {}, [0, 2], CPU, 1, (before, run.kept))
+    assert [(s.seed, s.kept, s.best) for s in again.active] == [(0, 0, -1), (2, 36, -1)]

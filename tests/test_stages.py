@@ -79,7 +79,8 @@ def test_what_reaches_the_bar_waits_and_goes_on_to_the_next_stage(tmp_path):
     run = Metalearning(first, encoder, {}, list(config.seeds), CPU)
     for seed in run.active:
         seed.kept_loss = 0.0
-    run.run(job := recorder(tmp_path / "all"), 0)
+    job = recorder(tmp_path / "all")
+    run.run(job, job.save)
     job.close()
     rows = pd.read_csv(job.folder / "pretrain_accuracy.csv").query("subset == 'novel'")
     assert not rows.is_best.any()
@@ -108,34 +109,66 @@ def test_a_seed_is_the_same_alone_and_in_company_through_all_stages(tmp_path):
         assert (tensor - kept[1][name]).abs().max() < 1e-3, name
 
 
-def test_a_seed_that_misses_its_bar_starts_the_stage_again_and_then_goes_on(tmp_path, capsys):
-    """No seed can reach these bars. Each start has other initial weights in the first stage, and other batches in the second."""
+def test_a_seed_that_misses_its_bar_starts_with_the_first_stage_again(tmp_path, capsys):
+    """No seed can reach these bars, so that of each seed later stages are in the last start alone."""
     stages = tuple({**stage, "bar": 1.0} for stage in STAGES)
     config, encoder = staged("--n_runs 2 --restarts 2 --print_every 1", stages)
-    accuracy, *_ = metalearned(tmp_path / "job", config, encoder)
-    assert accuracy.groupby(["seed", "stage"]).step.max().tolist() == [24, 21, 30] * 2
-    assert "less than the 1.0 of stage 2: it goes on with the next stage (restart 2 of at most 2)" in capsys.readouterr().err
+    accuracy, losses, _ = metalearned(tmp_path / "job", config, encoder)
+    steps = {1: list(range(25)), 2: list(range(15, 22)), 3: list(range(21, 31))}
+    for (_, stage), rows in accuracy[accuracy.subset == "novel"].groupby(["seed", "stage"]):
+        assert rows.step.tolist() == steps[stage]
+    for (_, stage), rows in losses.groupby(["seed", "stage"]):
+        assert sorted(set(rows.step)) == [step for step in steps[stage] if step]
+    said = capsys.readouterr().err
+    for stage, restart, what in ((1, 1, "it starts again"), (1, 2, "it starts again"), (2, 2, "it goes on with the next stage")):
+        assert f"less than the 1.0 of stage {stage}: {what} (restart {restart} of at most 2)" in said
+    assert said.count("it goes on with the next stage") == 2 * 2
     first, second, _ = stages_of(config)
-    run = Metalearning(first, encoder, {}, [0, 1], CPU)
     drawn = []
     for start in range(3):
+        run = Metalearning(first, encoder, {}, [0, 1], CPU, start)
         drawn.append(run.ensemble.weights(1))
         assert same(drawn[start], models.initial_weights(run.model, config, encoder, 1, start))
-        run.run(job := recorder(tmp_path / f"start{start}"), 0)
-        job.close()
-        assert run.start_again() == (start < 2)
     assert not any(same(one, other) for one, other in itertools.combinations(drawn, 2))
-
-    run = Metalearning(second, encoder, run.kept, [0, 1], CPU)
-    entered = run.ensemble.weights(0)
     trained = []
     for start in range(3):
-        assert same(run.ensemble.weights(0), entered)
+        run = Metalearning(second, encoder, run.kept, [0, 1], CPU, start)
         run._update()
         trained.append(run.ensemble.weights(0)["lm_head.weight"])
-        run.step = (start + 1) * run.n_steps
-        assert run.start_again() == (start < 2)
     assert not any(torch.equal(one, other) for one, other in itertools.combinations(trained, 2))
+
+
+def test_seeds_go_their_own_ways_through_starts_and_stages(tmp_path):
+    """A seed is in the second stage if it has reached the bar of the first, or in its last start. Nobody learns in the end."""
+    config, encoder = staged("--n_runs 6 --restarts 2", STAGES[:1])
+    accuracy, *_ = metalearned(tmp_path, config, encoder)
+    went = set()
+    for seed, rows in accuracy[accuracy.subset == "novel"].groupby("seed"):
+        there = {stage: set(of_stage.step) for stage, of_stage in rows.groupby("stage")}
+        for start in range(3):
+            of_stage = rows[(rows.stage == 1) & (rows.step > 8 * start - (start == 0)) & (rows.step <= 8 * (start + 1))]
+            passed = of_stage.n_correct.max() >= 0.35 * 48
+            assert passed or of_stage.step.max() == 8 * (start + 1)
+            goes_on = passed or start == 2
+            went.add((start, goes_on))
+            assert {10 * start + k for k in range(1, 11)} & there[2] == {10 * start + k for k in range(1, 11) if goes_on}, seed
+    assert {(0, True), (0, False), (2, True)} <= went, "other bars are needed"
+
+
+def test_the_kept_model_of_a_seed_is_that_of_its_own_starts_stages(tmp_path):
+    """In its second start alone a seed gets to the last stage. There it is as after the same updates one by one, from the weights
+    that the second start's first stage kept."""
+    config, encoder = staged("--restarts 1", ({**STAGES[0], "bar": 1.0},))
+    accuracy, _, kept = metalearned(tmp_path, config, encoder)
+    best = accuracy[accuracy.is_best == 1].groupby("stage").step.max()
+    of_second = accuracy[(accuracy.stage == 1) & (accuracy.step > 8) & (accuracy.is_best == 1)].step
+    run = Metalearning(stages_of(config)[0], encoder, {}, [0], CPU, start=1)
+    for _ in range(of_second.max() - 8):
+        run._update()
+    run = Metalearning(stages_of(config)[1], encoder, {0: run.ensemble.weights(0)}, [0], CPU, start=1)
+    for _ in range(best[2] - 10):
+        run._update()
+    assert same(run.ensemble.weights(0), kept[0])
 
 
 def test_at_first_the_readout_alone_is_trained():
@@ -174,7 +207,7 @@ def test_warm_up_and_falling_rate_come_after_the_readouts_updates():
         falling = [0.02 * k / 7 for k in range(6, 0, -1)]
         assert rates == pytest.approx([0.05] * 3 + [0.01, 0.02] + falling)
         run.step += 1
-        assert run.start_again() == (start == 0)
+        run = Metalearning(stages_of(config)[0], encoder, {}, [0], CPU, start=1)
 
 
 @pytest.mark.parametrize("task", ["grid", "category"])
@@ -247,41 +280,52 @@ class Killed(Exception):
 
 
 class DyingJob(Job):
-    """Saves after each update, and dies right before, or right after, the first save that `kill` names."""
+    """Saves after each update; dies right before, or right after, the first save that `kill` names; notes the name of each."""
 
-    kill = None
+    kill: object = None
+    before = False
+
+    def __init__(self, *of):
+        super().__init__(*of, save_minutes=0)
+        self.names = []
 
     def save_due(self):
         return True
 
     def save(self, tensors, state):
-        chunk, stage, step, before = self.kill or (None,) * 4
-        where = state["step"] if state["phase"] == "metalearning" else "end"
-        of_stage = state.get("stage", 4) - (where == "end")  # the stage that is done
-        here = (state["chunk"] - (state["phase"] == "between chunks"), of_stage, where) == (chunk, stage, step)
-        if here and before:
+        self.names.append(tuple(state.get(name) for name in ("phase", "chunk", "start", "stage", "step")))
+        if self.names[-1] == self.kill and self.before:
             raise Killed
         super().save(tensors, state)
-        if here:
+        if self.names[-1] == self.kill:
             raise Killed
 
 
 @pytest.mark.parametrize("before", [True, False])
 def test_a_job_killed_inside_each_stage_and_between_two_leaves_the_same_bytes(tmp_path, before):
-    """Three seeds, two of them at once; also among the readout's updates, right at their end, and in a second start."""
-    stages = (STAGES[0], {**STAGES[1], "pretrain_steps": 4, "bar": 1.0})
-    config, encoder = staged("--n_runs 3 --max_members 2 --restarts 1 --pretrain_steps 5", stages)
-    metalearned(tmp_path / "undisturbed", config, encoder)
-    moments = [(1, 1), (1, 6), (1, 7), (1, 9), (1, "end"), (2, 2), (2, 5), (2, "end"), (3, 1), (3, 7), (3, "end")]
-    for chunk, (stage, step) in itertools.product((0, 1), moments):
-        job = DyingJob(tmp_path / "killed", config.defining_values(), {}, {}, save_minutes=0)
-        job.kill = (chunk, stage, step, before)
+    """Four seeds, three of them at once, of which one passes the first stage sooner. In each start and stage: at the first save, in
+    the middle, and at the last; and between stages, starts and chunks."""
+    config, encoder = staged(
+        "--n_runs 4 --max_members 3 --restarts 1 --pretrain_steps 5", (STAGES[0], {**STAGES[1], "pretrain_steps": 4})
+    )
+    job = DyingJob(tmp_path / "undisturbed", config.defining_values(), {}, {})
+    metalearned(tmp_path / "undisturbed", config, encoder, job)
+    within = [name for name in job.names if name[0] == "metalearning"]
+    moments = [name for name in job.names if name[0] != "metalearning"]
+    for _, of_stage in itertools.groupby(within, key=lambda name: name[1:4]):
+        updates = list(of_stage)
+        moments += [updates[0], updates[len(updates) // 2], updates[-1]]
+    there = {name[1:4] for name in within}
+    assert there >= {(0, 0, 1), (0, 0, 2), (0, 1, 1), (0, 1, 2), (0, 1, 3), (1, 0, 1)}, "other bars are needed"
+    for kill in sorted(set(moments), key=job.names.index):
+        job = DyingJob(tmp_path / "killed", config.defining_values(), {}, {})
+        job.kill, job.before = kill, before
         with pytest.raises(Killed):
             metalearn(config, encoder, {}, job, CPU)
         job.close()
     metalearned(tmp_path / "killed", config, encoder)
     files = [*(tmp_path / "undisturbed").glob("*.csv"), *(tmp_path / "undisturbed").glob("checkpoints/best*")]
-    assert len(files) == 4 + 3
+    assert len(files) == 4 + 4
     for path in files:
         assert path.read_bytes() == (tmp_path / "killed" / path.relative_to(tmp_path / "undisturbed")).read_bytes(), path.name
 

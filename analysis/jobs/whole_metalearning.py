@@ -47,14 +47,15 @@ def _stages(job: Job, rows: pd.DataFrame) -> dict[int, _Stage]:
 
 def check_validations(job: Job, path: Path, rows: pd.DataFrame) -> None:
     """Each seed's validations are those that its metalearning makes, given what they found: they say where a stage reached its bar
-    or stopped early, where it started again, and which was a new best."""
+    or stopped early, which seeds started again, and which was a new best."""
     stages = _stages(job, rows)
-    for number, of_stage in _by_stage(job, path, rows):
+    for _, of_stage in _by_stage(job, path, rows):
         steps = sorted(of_stage.step.unique())
         check_product(path, of_stage, {"seed": job.seeds, "step": steps, "subset": subsets_of(job)}, whole=False)
         _check_subsets(path, of_stage, subsets_of(job))
-        for seed in job.seeds if number in stages else ():
-            _check_seed(stages[number], path, seed, of_stage)
+    if len(stages) == len(job.flags["stages"]) + 1:
+        for seed in job.seeds:
+            _check_seed(stages, job.flags["restarts"] or 0, path, seed, rows)
 
 
 def _by_stage(job: Job, path: Path, rows: pd.DataFrame) -> Iterator[tuple[int, pd.DataFrame]]:
@@ -68,38 +69,59 @@ def _by_stage(job: Job, path: Path, rows: pd.DataFrame) -> Iterator[tuple[int, p
         yield number, rows[rows.stage == number]
 
 
-def _check_seed(stage: _Stage, path: Path, seed: int, rows: pd.DataFrame) -> None:
-    novel = rows[(rows.seed == seed) & (rows.subset == "novel")].sort_values("step")
-    found = dict(zip(novel.step.tolist(), zip(novel.n_correct, novel.loss, novel.is_best, strict=True), strict=True))
-    n_novel = int(novel.n_queries.max()) if len(novel) else 0
-    expected = {step for _, step in _validations(stage, path, seed, found, n_novel)}
+def _check_seed(stages: dict[int, _Stage], restarts: int, path: Path, seed: int, rows: pd.DataFrame) -> None:
+    novel = rows[(rows.seed == seed) & (rows.subset == "novel")]
+    found = {
+        (stage, step): (right, loss, is_best, n)
+        for stage, step, right, loss, is_best, n in zip(
+            *(novel[name].tolist() for name in ("stage", "step", "n_correct", "loss", "is_best", "n_queries")), strict=True
+        )
+    }
+    expected = set(_validations(stages, restarts, path, seed, found))
     if extra := sorted(found.keys() - expected):
-        raise BadTable(f"{path}, line {line_of(rows, seed, extra[0])}: seed {seed} has no validation at step {extra[0]}")
+        stage, step = extra[0]
+        line = line_of(rows[rows.stage == stage], seed, step)
+        raise BadTable(f"{path}, line {line}: seed {seed} has no validation at step {step}")
 
 
-def _validations(stage: _Stage, path: Path, seed: int, found: dict[int, tuple[int, float, int]], n_novel: int):
-    """Start (from 0) and step of each validation that a stage makes of a seed, by what was found: step → right novel answers, loss
-    and is_best. Raises BadTable where one is missing, or is_best is not as they say."""
-    flags, kept = stage.flags, (-1, float("inf"))
-    by_loss = flags["keep_by"] == "loss"
-    for start in range((flags["restarts"] or 0) + 1):
-        best, stale, passed = (-1, float("inf")), 0, False
-        for step in stage.schedule(start, "test_every", first=start == 0):
-            if step not in found:
-                raise BadTable(f"{path}: lacks the validation of seed {seed} at step {step}")
-            right, loss, is_best = found[step]
-            if is_best != (loss < kept[1] if by_loss else right > kept[0]):
-                raise BadTable(f"{path}: is_best of seed {seed} at step {step} is {is_best}; an earlier line is missing or changed")
-            stale = 0 if (loss < best[1] if by_loss else right > best[0]) else stale + 1
-            kept, best = (right, loss) if is_best else kept, (max(right, best[0]), min(loss, best[1]))
-            passed = stage.bar is not None and right >= stage.bar * n_novel
-            yield start, step
-            is_through = stale >= flags["patience"] or (not by_loss and best[0] == n_novel)
-            if passed or (flags["stop_early"] and is_through):
+_Found = dict[tuple[int, int], tuple[int, float, int, int]]
+
+
+def _validations(stages: dict[int, _Stage], restarts: int, path: Path, seed: int, found: _Found) -> Iterator[tuple[int, int]]:
+    """Stage and step of each validation that metalearning makes of a seed, by what was found: stage, step → right novel answers,
+    loss, is_best and queries. Raises BadTable where one is missing, or is_best is not as they say."""
+    kept = (-1, float("inf"))  # of the last stage, over all starts
+    for start in range(restarts + 1):
+        for number, stage in stages.items():
+            before = kept if stage.is_last else (-1, float("inf"))
+            steps, passed, after = _of_a_start(stage, number, start, path, seed, found, before)
+            kept = after if stage.is_last else kept
+            yield from ((number, step) for step in steps)
+            if not passed and start < restarts:
                 break
-        is_done = kept[0] > CRITERION * n_novel if stage.is_last else stage.bar is None or passed
-        if is_done or stage.n_steps == 0:
+        else:
             return
+
+
+def _of_a_start(stage: _Stage, number: int, start: int, path: Path, seed: int, found: _Found, kept: tuple[int, float]):
+    """The steps of one start of a stage; whether the seed goes on after it, even if it can start again; and what it has kept."""
+    by_loss = stage.flags["keep_by"] == "loss"
+    best, stale, passed, steps, n_novel = (-1, float("inf")), 0, False, [], 0
+    for step in stage.schedule(start, "test_every", first=start == 0):
+        if (number, step) not in found:
+            raise BadTable(f"{path}: lacks the validation of seed {seed} at step {step}")
+        right, loss, is_best, n_novel = found[number, step]
+        if is_best != (loss < kept[1] if by_loss else right > kept[0]):
+            raise BadTable(f"{path}: is_best of seed {seed} at step {step} is {is_best}; an earlier line is missing or changed")
+        stale = 0 if (loss < best[1] if by_loss else right > best[0]) else stale + 1
+        kept, best = (right, loss) if is_best else kept, (max(right, best[0]), min(loss, best[1]))
+        passed = stage.bar is not None and right >= stage.bar * n_novel
+        steps.append(step)
+        is_through = stale >= stage.flags["patience"] or (not by_loss and best[0] == n_novel)
+        if passed or (stage.flags["stop_early"] and is_through):
+            break
+    is_done = kept[0] > CRITERION * n_novel if stage.is_last else stage.bar is None or passed
+    return steps, is_done or stage.n_steps == 0, kept
 
 
 def check_losses(job: Job, path: Path, rows: pd.DataFrame) -> None:

@@ -39,18 +39,18 @@ def summarise(folder: Path) -> Summary:
     for table in (validation, tests):
         table["accuracy"] = table.n_correct / table.n_queries
     flags = read_flags(folder)
-    rows = []
+    rows, validation = [], emergence.with_updates(validation, flags)
     for seed, of_seed in validation.groupby("seed"):
         kept, last = emergence.kept(of_seed), emergence.of_last_stage(of_seed).iloc[-1]
-        stage, study = int(last.stage), kept[kept.subset != "novel"]
+        study = kept[kept.subset != "novel"]
         rows.append(
             {
                 "seed": int(seed),
                 "step": int(kept.step.iloc[0]),
                 "n_steps": int(last.step),
-                "start": emergence.start_of(flags, stage, int(kept.step.iloc[0]), int(kept.epoch.iloc[0])),
-                "n_starts": emergence.start_of(flags, stage, int(last.step), int(last.epoch)),
-                "stages": of_seed.groupby("stage").step.max().tolist(),
+                "start": int(kept.start.iloc[0]),
+                "n_starts": int(last.start),
+                "stages": emergence.updates_of_stages(of_seed),
                 "novel": float(kept[kept.subset == "novel"].accuracy.iloc[0]),
                 "study": float(study.n_correct.sum() / study.n_queries.sum()),
             }

@@ -53,11 +53,8 @@ def _starts(group: Group, jobs: list[Job]) -> Iterator[str]:
     """The seeds that took more than one start, and how many."""
     again = []
     for job in jobs:
-        for (seed, stage), of_stage in group.rows([job], "pretrain_accuracy").groupby(["seed", "stage"]):
-            last = of_stage.iloc[-1]
-            n = emergence.start_of(job.flags, int(stage), int(last.step), int(last.epoch))
-            if n > 1:
-                again.append(f"seed {seed} took {n} starts in stage {stage}")
+        rows = emergence.with_updates(group.rows([job], "pretrain_accuracy"), job.flags)
+        again += [f"seed {seed} took {n}" for seed, n in rows.groupby("seed").start.max().items() if n > 1]
     yield f"starts: {'; '.join(dict.fromkeys(again)) or 'one a seed'}"
 
 

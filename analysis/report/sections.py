@@ -177,9 +177,8 @@ def emerging(group: Group) -> Section | None:
     jobs = [job for job in group.jobs("icl_iwl") if job.flags["n_epochs"]]
     if not jobs:
         return None
-    rows = group.rows(jobs, "pretrain_accuracy")
+    rows = pd.concat([measured.with_updates(group.rows([job], "pretrain_accuracy"), job.flags) for job in jobs])
     picture, title = group.picture("emergence"), f"Emergence of in-context learning · {group.title}"
-    rows = pd.concat([measured.with_updates(of_job) for _, of_job in rows.groupby("job")])
     emergence.draw(rows, group.chance, title, picture)
     kept = pd.concat([measured.kept(of_job) for _, of_job in rows[rows.subset == "novel"].groupby("job")])
     kept = kept.assign(accuracy=kept.n_correct / kept.n_queries).sort_values(["pt_rotation", "pt_curriculum", "seed"])

@@ -101,16 +101,17 @@ def test_metalearning(gpu, monkeypatch):
     """Two seeds with attention dropout: updates, validations, a saved state and its resume, a restart, one seed alone."""
     config = configured(f"{TINY['category']} --n_train 2 --n_epochs 1 --restarts 1 --n_runs 2 --attention_dropout 0.3")
     encoder = Encoder(config, make_task(config))
-    stage, recorder, llamas = stages_of(config)[0], Memory(), [built(config, encoder) for _ in range(2)]
+    stage, recorder, llamas = stages_of(config)[0], Memory(), [built(config, encoder) for _ in range(3)]
     weights = dict.fromkeys(config.seeds, models.draw_weights(llamas[0], 0, 0.1))
     monkeypatch.setattr(models, "build", lambda **_: llamas.pop())
     with gpu():
         first, second = (Metalearning(stage, encoder, weights, list(config.seeds), GPU) for _ in range(2))
-        first.run(recorder, 0)
+        first.run(recorder, recorder.save)
         assert recorder.tables == {"pretrain_loss", "pretrain_accuracy"}
         assert {tensor.device for kept in first.kept.values() for tensor in kept.values()} == {CPU}
         second.restore(*recorder.saved)
-        assert second.start_again()
+        assert second.behind() == [0, 1]
+        second = Metalearning(stage, encoder, weights, [0, 1], GPU, 1, ({}, first.kept))
         second._update()
         second.ensemble.keep([0])
         assert {tensor.device for name, tensor in second.ensemble.state().items() if name != "step"} == {GPU}

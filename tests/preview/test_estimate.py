@@ -82,4 +82,4 @@ def test_each_stage_is_listed_with_its_own_work():
     told = "  1: --n_in_context 4 --n_layers 1 --pretrain_steps 7 --pretrain_bs 20 --queries_per_episode 2, until novel accuracy in"
     assert f"{told} validation is 0.75\n" in text
     assert [line.split("  ")[0] for line in text.splitlines() if line.startswith("stage ")] == [work.what for work in works]
-    assert text.endswith("(cpu); a stage may reach its bar sooner, with one start a seed of each stage, of 2 at most (--restarts).")
+    assert text.endswith("(cpu); a stage may reach its bar sooner, with one start a seed, of 2 at most (--restarts).")

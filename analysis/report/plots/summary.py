@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 
 from analysis.jobs import tables
 from analysis.measures import emergence
-from analysis.measures.summary import Summary
+from analysis.measures.summary import Summary, read_flags
 from analysis.report import style
 from analysis.report.plots import parts
 
@@ -31,7 +31,9 @@ def draw(folder: Path, found: Summary) -> None:
         figure = plt.figure(figsize=(11, 3.3 * rows), layout="constrained")
         halves = figure.subfigures(rows, 1, squeeze=False)[:, 0]
         top = halves[0].subplots(1, 3)
-        _metalearning(top[0], validation) if metalearned else parts.nothing(top[0], "no metalearning\n(in-weight learning only)")
+        _metalearning(top[0], emergence.with_updates(validation, read_flags(folder))) if metalearned else parts.nothing(
+            top[0], "no metalearning\n(in-weight learning only)"
+        )
         _few_shot(top[1], found)
         _after_training(top[2], found)
         if curves:
@@ -47,7 +49,6 @@ def draw(folder: Path, found: Summary) -> None:
 
 
 def _metalearning(axes: Axes, validation: pd.DataFrame) -> None:
-    validation = emergence.with_updates(validation)
     novel, study = validation[validation.subset == "novel"], validation[validation.subset != "novel"]
     for name, part, color in (("study", study, style.GROUP_COLORS["study_A"]), ("novel", novel, style.GROUP_COLORS["novel"])):
         sums = part.groupby(["seed", "updates"])[["n_correct", "n_queries"]].sum()
