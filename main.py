@@ -109,7 +109,7 @@ def run(config: Config, stop: StopFlag | None = None) -> int:
 
 
 def run_llm(config: Config, encoder: Encoder, stop: StopFlag) -> int:
-    """The same with a pretrained language model, which is only asked."""
+    """The same with a pretrained language model, which is only asked: here, or by a server."""
     from episodes.loaded import save_files
     from llm import loading
     from runs.records import LLM_TABLES
@@ -118,25 +118,19 @@ def run_llm(config: Config, encoder: Encoder, stop: StopFlag) -> int:
     finished = check_folder(config)
     folder = Path(config.out_dir)
     if not finished or config.dry_run:
-        from llm import evaluate
-        from llm.checks import check_prompts
-        from llm.probe import probe
-        from llm.prompt import Prompter
+        from llm import askers, evaluate
 
-        tokenizer = loading.load_tokenizer(config)
-        prompter = Prompter(config, encoder, tokenizer)
-        samples = check_prompts(config, encoder, prompter, tokenizer)
+        prompter, ready = askers.prepared(config, encoder)
     if config.dry_run:
         return tell(evaluate.preview(config, encoder, prompter))
     if not finished:
         device = device_of(config)
-        model = loading.load_model(config)
-        pace = probe(config, model, tokenizer, samples)
+        asker = ready()
 
         def work(job: Job) -> None:
             from analysis.conclude import conclude_llm
 
-            evaluate.evaluate(config, encoder, prompter, model, tokenizer, pace, job)
+            evaluate.evaluate(config, encoder, prompter, asker, job)
             conclude_llm(job)
 
         status = in_folder(config, lambda: save_files(config, encoder), device, stop, work, LLM_TABLES)

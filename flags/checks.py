@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from flags.config import BadInput, Config
 from flags.presets import EXPERIMENT_VALUES, TRADE_OFFS, without_effect
 
@@ -52,7 +54,7 @@ def _check_model(config: Config) -> None:
 def _check_llm(config: Config) -> None:
     """The experiment with a pretrained language model, and flags that only it has."""
     if config.experiment != "llm":
-        for name in ("llm", "llama2_size", "use_quant", "chat_template", "llm_study", "test_gen"):
+        for name in ("llm", "llama2_size", "llm_api", "use_quant", "chat_template", "llm_study", "test_gen"):
             if getattr(config, name):
                 raise BadInput(name, getattr(config, name), f"is for --experiment llm, and this is {config.experiment}")
         return
@@ -69,6 +71,7 @@ def _check_llm(config: Config) -> None:
     ):
         if getattr(config, name) != value:
             raise BadInput(name, getattr(config, name), f"--experiment llm has {right}")
+    _check_server(config)
     if config.n_runs > 1:
         raise BadInput("n_runs", config.n_runs, "a pretrained model has no seeds; more episodes are --n_val")
     for flag in ("load_model_from", "load_data_from", "model_path"):
@@ -79,6 +82,26 @@ def _check_llm(config: Config) -> None:
     for word in config.scorings:
         if word not in ("argmax", "candidates", "generate"):
             raise BadInput("scoring", config.scoring, f"{word!r} is none of argmax, candidates, generate")
+
+
+def _check_server(config: Config) -> None:
+    """The address of a server, and flags that are of a model that is loaded here."""
+    if not config.llm_api:
+        return
+    try:
+        parts = urlsplit(config.llm_api)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise BadInput("llm_api", config.llm_api, "is no address; it has the form http://HOST:PORT/v1")
+    if parts.username or parts.password or parts.query:
+        raise BadInput("llm_api", parts.hostname, "must stand without a name, password or query; a key goes into OPENAI_API_KEY")
+    if not config.llm:
+        raise BadInput("llm_api", config.llm_api, "needs --llm, the model's name on that server")
+    for name, usual in (("use_cuda", False), ("use_quant", False), ("model_dtype", "fp32"), ("num_beams", 1)):
+        if getattr(config, name) != usual:
+            raise BadInput(name, getattr(config, name), "is for a model that is loaded here; leave it out with --llm_api")
 
 
 def _check_ablation(config: Config) -> None:

@@ -73,6 +73,7 @@ class Config:
     save_vocab: str | None = flag(EXECUTION, None, "write the vocabulary (JSON, token → id)", path=True)
     log_with: str | None = flag(EXECUTION, None, "also send losses and accuracies to a tracker, which must be installed", choices=("tensorboard", "wandb"))
     model_path: str | None = flag(EXECUTION, None, "write the best weights also to MODEL_PATH_run{i}.pt, for the published code", path=True)
+    llm_concurrency: int = flag(EXECUTION, 4, "questions that a server is asked at once", low=1, high=1000)
     checkpoint_every: float = flag(EXECUTION, 10.0, "minutes between two saved states; a killed job loses no more", low=0)
 
     experiment: str = flag(SETUP, "icl_iwl", "metalearning and finetuning, or finetuning from random weights", choices=presets.EXPERIMENTS)
@@ -163,7 +164,8 @@ class Config:
     model_dtype: str = flag(TRAINING, "fp32", "number format of pretrained language models", choices=("fp32", "fp16", "bf16"))
     rope_theta: float = flag(MODEL, 1e4, "base of the rotary position embedding", low=1, high=1e9)
 
-    llm: str | None = flag(LLM, None, "ask this causal language model in context: a folder, or a name on the hub", path=True)
+    llm: str | None = flag(LLM, None, "ask this causal language model in context: a folder, a GGUF file, or a name on the hub; with --llm_api, its name there", path=True)
+    llm_api: str | None = flag(LLM, None, "ask the model that --llm names by this OpenAI-compatible server, such as http://localhost:8080/v1; the environment's OPENAI_API_KEY is its key")
     llama2_size: str | None = flag(LLM, None, "the same with Llama 2, from CACHE_DIR/Llama-2-SIZE-hf", choices=("7b", "7b-chat", "13b", "13b-chat", "70b", "70b-chat"))
     cache_dir: str | None = flag(LLM, None, "folder of pretrained weights", path=True)
     use_quant: bool = flag(LLM, False, "load in 4 bits (nf4, double quantisation; takes a GPU and bitsandbytes)")
@@ -204,10 +206,13 @@ class Config:
 
     @property
     def model_label(self) -> str:
-        """What a language model is called in tables and folders: the name of its folder, also where the flag says . or .."""
+        """What a language model is called in tables and folders: the name of its folder or file, also where the flag says . or ..; the
+        answers of a server have a name of their own."""
         if not self.llm:
             return f"Llama-2-{self.llama2_size}-hf"
         name = Path(self.llm).name
+        if self.llm_api:
+            return f"{name}_api"
         return name if name not in ("", "..") else os.path.basename(os.path.abspath(self.llm)).encode(errors="replace").decode()
 
     @property

@@ -167,7 +167,9 @@ EXPERIMENT_VALUES: dict[str, dict[str, Any]] = {
     "iwl_only": {"n_epochs": 0, "with_iwl_only": False},
     "tradeoff_mask": {**_TRADE_OFF, "ablation": "mask"},
     "tradeoff_noise": {**_TRADE_OFF, "ablation": "gaussian"},
-    "llm": {
+    "llm": {  # the published episodes, at any size
+        "p_flip_xy": 0.0,
+        "n_test": 10,
         "n_runs": 1,
         "lm_task": "causal",
         "n_epochs": 0,

@@ -24,7 +24,8 @@ def resolve(passed: dict[str, Any]) -> Config:
     experiment = passed.get("experiment") or ("iwl_only" if alone else "icl_iwl")
     if "llm" in passed or "llama2_size" in passed:
         experiment = passed.get("experiment", "llm")
-    values = {**presets.values(preset, task, experiment, passed.get("recipe"), passed.get("n_epochs")), **passed}
+    of_server = {"scoring": "generate", "num_beams": 1} if passed.get("llm_api") else {}
+    values = {**presets.values(preset, task, experiment, passed.get("recipe"), passed.get("n_epochs")), **of_server, **passed}
     values.update(preset=preset, task=task, experiment=experiment)
     values.update({name: passed.get(name, 0) for name in presets.without_effect(values)})
     if why := presets.no_start(values):

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
-from llm.generation import generate
+from llm.grading import Asked
 from llm.prompt import Answer, Location, Prompter, Question
-from llm.scoring import Pace, first_location, likeliest, score
 from tasks.grid import SIDE
 from tasks.task import CURRICULA, ROTATIONS
 
 if TYPE_CHECKING:
-    import numpy as np
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
     from data import Encoder
     from flags.config import Config
     from runs.records import Job
 
-EPISODES_AT_ONCE = 4
 EXTRA_TOKENS = 8  # that a generation may have beyond the longest answer
-
-
-@dataclass
-class Asked:
-    """A question of an episode and what became of it, by scoring: whether (first, second) coordinate are right."""
-
-    question: Question
-    right: dict[str, tuple[bool, bool]] = field(default_factory=dict)
-    said: dict[str, str] = field(default_factory=dict)  # for people to read
 
 
 def conditions(config: Config) -> list[tuple[str, str]]:
@@ -78,16 +64,28 @@ def longest_sequence(config: Config, encoder: Encoder, prompter: Prompter, limit
     return longest
 
 
+def longest_question(config: Config, encoder: Encoder, prompter: Prompter) -> Question:
+    """Return the question with the longest text, of the first episode of each condition."""
+    found = []
+    for rotation, curriculum in conditions(config):
+        found += prompter.questions(encoder.episodes(config.seed, "validation", rotation, curriculum, 1), 0)
+    return max(found, key=lambda question: len(question.prompt))
+
+
 def preview(config: Config, encoder: Encoder, prompter: Prompter) -> str:
     """Return what would be asked: conditions, sizes, and the first prompt."""
     chosen = conditions(config)
     episodes = encoder.episodes(config.seed, "validation", *chosen[0], 1)
     questions = prompter.questions(episodes, 0)
-    answer = prompter.answers(questions[0], [questions[0].location])[0]
+    if config.llm_api:
+        asks = f"{len(chosen) * config.n_val * len(questions):,} questions to {config.llm_api}, which was not asked yet"
+    else:
+        answer = prompter.answers(questions[0], [questions[0].location])[0]
+        asks = f"{len(answer.ids)} tokens a question, {len(answer.ids) - answer.start} of them its answer"
     return "\n".join(
         [
             f"{len(chosen)} conditions of {config.n_val} episodes with {len(questions)} questions each, scored by {config.scoring}",
-            f"{len(answer.ids)} tokens a question, {len(answer.ids) - answer.start} of them its answer",
+            asks,
             f"The job's folder: {config.out_dir}",
             "",
             f"{questions[0].prompt} → {_text(questions[0].location)}",
@@ -95,27 +93,47 @@ def preview(config: Config, encoder: Encoder, prompter: Prompter) -> str:
     )
 
 
-def evaluate(
-    config: Config,
-    encoder: Encoder,
-    prompter: Prompter,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    pace: Pace,
-    job: Job,
-) -> None:
+class Asker(Protocol):
+    """What answers questions: a model that is loaded here, or a server's.
+
+    `ask` scores the questions of some episodes of one rotation that have none yet, and calls `keep` now and then; `state` is what
+    `restore` needs beside these; `spent` tells people what it took.
+    """
+
+    episodes_at_once: int
+
+    def ask(self, asked: list[list[Asked]], rotation: str, keep: Callable[[], None]) -> None: ...
+
+    def state(self) -> dict[str, Any]: ...
+
+    def restore(self, state: dict[str, Any]) -> None: ...
+
+    def spent(self) -> str: ...
+
+
+def evaluate(config: Config, encoder: Encoder, prompter: Prompter, asker: Asker, job: Job) -> None:
     """Ask the model every condition's episodes, from where the job was saved last."""
     done, total = int(job.state.get("done", 0)), len(conditions(config)) * config.n_val
     if "frame" in job.state:  # the chat template may write another date by now
         prompter.frame = job.state["frame"]
+    asker.restore(job.state)
+    answered = job.state.get("answered", [])
     job.start("in-context test", total, done)
     while done < total:
         number, first = divmod(done, config.n_val)
         rotation, curriculum = conditions(config)[number]
-        n = min(EPISODES_AT_ONCE, config.n_val - first)
+        n = min(asker.episodes_at_once, config.n_val - first)
         episodes = encoder.episodes(config.seed, "validation", rotation, curriculum, first + n)
-        questions = [prompter.questions(episodes, first + i) for i in range(n)]
-        asked = ask(questions, rotation, config, prompter, model, tokenizer, pace)
+        asked = [[Asked(question) for question in prompter.questions(episodes, first + i)] for i in range(n)]
+        flat = [one for of_episode in asked for one in of_episode]
+        for one, (right, said) in zip(flat, answered, strict=False):
+            one.right, one.said = {name: (first, second) for name, (first, second) in right.items()}, said
+
+        def state(flat: list[Asked], done: int) -> dict[str, Any]:
+            answered = [(one.right, one.said) for one in flat if one.right]
+            return {"phase": "llm", "done": done, "frame": prompter.frame, "answered": answered, **asker.state()}
+
+        asker.ask(asked, rotation, lambda flat=flat, done=done: job.save({}, state(flat, done)))
         for i, of_episode in enumerate(asked):
             key = (config.model_label, rotation, curriculum, first + i)
             job.write("llm_accuracy", accuracy_rows(key, of_episode, episodes.subsets, config.scorings))
@@ -123,71 +141,12 @@ def evaluate(
                 job.write("llm_generated", generated_rows(key, of_episode))
         if first == 0:
             job.write_text(f"prompts/{rotation}_{curriculum}.txt", readable(asked[0]))
-        done += n
-        right = [all(one.right[config.scorings[0]]) for of_episode in asked for one in of_episode]
+        done, answered = done + n, []
+        right = [all(one.right[config.scorings[0]]) for one in flat]
         job.tick({config.scorings[0]: sum(right) / len(right)}, n)
-        job.save({}, {"phase": "llm", "done": done, "frame": prompter.frame})
-    if pace.seconds:
-        ratio = (
-            f"; {pace.flat_tokens / pace.tokens:.1f} times as many if each were a sequence of its own" if pace.flat_tokens else ""
-        )
-        job.say(f"{pace.tokens:,} tokens, {pace.tokens / pace.seconds:,.0f} a second{ratio}")
-
-
-def ask(
-    questions: list[list[Question]],
-    rotation: str,
-    config: Config,
-    prompter: Prompter,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    pace: Pace,
-) -> list[list[Asked]]:
-    """Ask the questions of some episodes of one rotation, and score them in every way asked for."""
-    asked = [[Asked(question) for question in of_episode] for of_episode in questions]
-    flat = [one for of_episode in asked for one in of_episode]
-    if {"argmax", "candidates"} & set(config.scorings):
-        _by_probability(asked, rotation, config, prompter, model, pace)
-    if "generate" in config.scorings:
-        answers = [prompter.answers(one.question, locations_of(rotation)[-1:])[0] for one in flat]
-        n_new = max(len(answer.ids) - answer.start for answer in answers) + EXTRA_TOKENS
-        prompts = prompter.ids([one.question.prompt for one in flat])
-        for one, text in zip(flat, generate(model, tokenizer, prompts, n_new, config.num_beams, pace), strict=True):
-            first, second = first_location(text)
-            one.right["generate"] = (first == one.question.location[0], second == one.question.location[1])
-            one.said["generate"] = text
-    return asked
-
-
-def _by_probability(
-    asked: list[list[Asked]], rotation: str, config: Config, prompter: Prompter, model: PreTrainedModel, pace: Pace
-) -> None:
-    everywhere = "candidates" in config.scorings
-    places = {id(one): locations_of(rotation) if everywhere else [one.question.location] for row in asked for one in row}
-    answers = [[prompter.answers(one.question, places[id(one)]) for one in of_episode] for of_episode in asked]
-    scores = score(model, [[answer for one in of_episode for answer in one] for of_episode in answers], pace)
-    for of_episode, its_answers, its_scores in zip(asked, answers, scores, strict=True):
-        rest = iter(its_scores)
-        for one, candidates in zip(of_episode, its_answers, strict=True):
-            scored = [next(rest) for _ in candidates]
-            right = places[id(one)].index(one.question.location)
-            if "argmax" in config.scorings:
-                one.right["argmax"] = halves(candidates[right], scored[right].top)
-                its_own = candidates[right].start - candidates[right].scored
-                one.said["argmax"] = " ".join(f"{p:.2f}" for p in scored[right].log_p[its_own:])
-            if everywhere:
-                best = likeliest(places[id(one)], scored)
-                one.right["candidates"] = tuple(a == b for a, b in zip(best, one.question.location, strict=True))
-                one.said["candidates"] = f"{best[0]} {best[1]}"
-
-
-def halves(answer: Answer, top: np.ndarray) -> tuple[bool, bool]:
-    """Return for each coordinate if all of its tokens are the most likely ones; a token that carries both counts for both.
-
-    top [T]: for each scored token, whether it is the most likely one.
-    """
-    first = top[answer.start - answer.scored : answer.first_end - answer.scored]
-    return bool(first.all()), bool(top[answer.second - answer.scored :].all())
+        job.save({}, state([], done))
+    if words := asker.spent():
+        job.say(words)
 
 
 def accuracy_rows(key: tuple, asked: list[Asked], subsets: tuple[str, ...], scorings: tuple[str, ...]) -> list[tuple]:

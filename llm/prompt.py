@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from data import Encoder, Episodes
     from flags.config import Config
+    from llm.echo import Echo
 
 BOS_LITERALS = ("<|endoftext|>", "<s>")  # a pretrained model's own stands there, once
 _SYSTEM = re.compile(r"<<SYS>>(.*?)<</SYS>>", re.DOTALL)
@@ -58,8 +59,11 @@ class Prompter:
 
     def __init__(self, config: Config, encoder: Encoder, tokenizer: PreTrainedTokenizerBase):
         self._config, self._encoder, self._tokenizer = config, encoder, tokenizer
-        self._opening = opening(tokenizer)
+        self._opening = self._first_tokens()
         self.frame: chat.Frame | None = None  # with --chat_template, written once: it may hold the date
+
+    def _first_tokens(self) -> list[int]:
+        return opening(self._tokenizer)
 
     def questions(self, episodes: Episodes, episode: int) -> list[Question]:
         """Return the novel queries of an episode, and with --llm_study the study ones."""
@@ -110,9 +114,15 @@ class Prompter:
     def _head(self, context: str) -> str:
         """All that stands before a query's own words."""
         if not self._config.chat_template:
-            for literal in BOS_LITERALS:
-                context = context.removeprefix(literal)
-            return context.lstrip(" ")
+            return _without_bos(context)
+        system, user = self._turns(context)
+        if self.frame is None:
+            self.frame = chat.frame(self._tokenizer, system, user)
+        before, after = self.frame
+        return before + user + after
+
+    def _turns(self, context: str) -> tuple[str, str]:
+        """Return a context as the words of the system and of a user."""
         preface = prompts.PREFACES[self._config.preface_id]
         items = context.removeprefix(preface).strip()
         test_preface = prompts.TEST_PREFACES[self._config.test_preface_id]
@@ -121,15 +131,56 @@ class Prompter:
         user = " ".join(" ".join(words).replace("[INST]", " ").replace("[/INST]", " ").split())
         for literal in BOS_LITERALS:
             user = user.removeprefix(literal).strip()
-        if self.frame is None:
-            self.frame = chat.frame(self._tokenizer, system, user)
-        before, after = self.frame
-        return before + user + after
+        return system, user
 
     def _cue(self, query: str) -> str:
         if self._config.chat_template:
-            return query.removeprefix(prompts.TEST_PREFACES[self._config.test_preface_id]).strip()
+            return self._alone(query)
         return f" {query}"
+
+    def _alone(self, query: str) -> str:
+        """Return a query without the words before it, which a chat has in the user's turn already."""
+        return query.removeprefix(prompts.TEST_PREFACES[self._config.test_preface_id]).strip()
+
+
+class ServerPrompter(Prompter):
+    """Writes episodes for a server: as a text that the model goes on with, or as what a user says in a chat (`is_chat`).
+
+    The server has the tokenizer and the chat template.
+    """
+
+    def __init__(self, config: Config, encoder: Encoder, tokenizer: Echo | None = None):
+        super().__init__(config, encoder, tokenizer)
+        self.is_chat = bool(config.chat_template)
+        self._system = ""
+
+    def with_tokens(self, tokenizer: Echo) -> ServerPrompter:
+        """Return one that reads tokens off the server."""
+        return ServerPrompter(self._config, self._encoder, tokenizer)
+
+    def messages(self, question: Question) -> list[dict[str, str]]:
+        """Return a question as the messages of a chat."""
+        system = [{"role": "system", "content": self._system}] if self._system else []
+        return [*system, {"role": "user", "content": question.prompt}]
+
+    def _first_tokens(self) -> list[int]:
+        return []  # which are there, if the server's tokenizer writes any
+
+    def _head(self, context: str) -> str:
+        if not self.is_chat:
+            return _without_bos(context)
+        self._system, user = self._turns(context)
+        return user
+
+    def _cue(self, query: str) -> str:
+        return f" {self._alone(query)}" if self.is_chat else f" {query}"
+
+
+def _without_bos(text: str) -> str:
+    """Return a text without the literals of a beginning, for which a model has a token of its own."""
+    for literal in BOS_LITERALS:
+        text = text.removeprefix(literal)
+    return text.lstrip(" ")
 
 
 def opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:

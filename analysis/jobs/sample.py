@@ -1,4 +1,4 @@
-"""Jobs to hand on: their tables, compressed, and what says how they were made, without pictures.
+"""Jobs to hand on: their tables, compressed, what says how they were made, and what a language model was asked; without pictures.
 
 python -m analysis.sample RESULTS FOLDER               copies every finished job under RESULTS to the same place under FOLDER
 python -m analysis.sample RESULTS FOLDER --weights     with the kept weights of each seed, and their SHA-256
@@ -66,6 +66,8 @@ def _copy_job(job: Path, target: Path, weights: bool) -> int:
             content = path.read_bytes()
             content = gzip.decompress(content) if path.suffix == ".gz" else content
             (target / f"{name}.csv.gz").write_bytes(gzip.compress(content, 9, mtime=0))
+    if (job / "prompts").is_dir():
+        shutil.copytree(job / "prompts", target / "prompts")
     if weights:
         _copy_weights(job / "checkpoints", target / "checkpoints")
     return sum(path.stat().st_size for path in target.rglob("*") if path.is_file())

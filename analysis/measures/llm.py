@@ -11,6 +11,7 @@ import pandas as pd
 from analysis.jobs.words import CURRICULA
 
 KEY = ["scoring", "subset", "rotation", "context_curriculum"]
+OURS = "llama-causal"  # how README names a model that was metalearned here and is asked as a language model is
 PAIRS = (("blocked", "interleaved"), ("aligned", "misaligned"))
 
 
@@ -55,7 +56,12 @@ def by_model(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, str, str], pd.Data
     """The rows on novel items of each model, scoring and rotation, in the order of the table."""
     key = ["model", "scoring", "rotation"]
     novel = rows[rows.subset == "novel"].astype(dict.fromkeys([*key, "context_curriculum"], str))
-    return iter(novel.groupby(key, sort=False))
+    return iter(novel.assign(model=novel.model.map(label)).groupby(key, sort=False))
+
+
+def label(model: str) -> str:
+    """Return what a model is called for people: one that was metalearned here is no pretrained one."""
+    return f"{model} (metalearned here)" if model.startswith(OURS) else model
 
 
 def means(rows: pd.DataFrame) -> pd.DataFrame:

@@ -34,7 +34,7 @@ NOTHING: dict[str, verdicts.Expected | None] = {"unrotated": None, "rotated": No
 class Section:
     """What the report shows of a figure: the picture's file without ending, a caption that explains it alone, what its numbers
     say (findings), what sets its jobs apart from the paper's (differences), tables by title, notes, the jobs it is made of, and
-    what an interactive chart draws (see interactive.py), if it has one."""
+    what an interactive chart draws (see interactive.py), if it has one, and texts to be read, by title."""
 
     name: str
     title: str
@@ -46,6 +46,7 @@ class Section:
     findings: list[str] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
     curves: pd.DataFrame | None = None
+    texts: dict[str, str] = field(default_factory=dict)
 
 
 def in_context(group: Group, rotation: str = "unrotated", curriculum: str = "blocked") -> Section | None:
@@ -209,8 +210,20 @@ def asked(group: Group) -> Section | None:
         for pair in llm.PAIRS:
             expected: dict[str, verdicts.Expected | None] = {rotation: "more" if rotation == "unrotated" else None}
             found += findings.differences(part, f"{model}, {scoring}", expected, pair, "context_curriculum")
-    caption = captions.LANGUAGE_MODELS.format(models=", ".join(dict.fromkeys(rows.model.astype(str))))
-    return Section("language_models", title, caption, jobs, picture, tables, [], found)
+    names = dict.fromkeys(map(llm.label, rows.model.astype(str)))
+    caption = captions.LANGUAGE_MODELS.format(models=", ".join(names))
+    return Section("language_models", title, caption, jobs, picture, tables, [], found, texts=_prompts(jobs))
+
+
+def _prompts(jobs: list[Job]) -> dict[str, str]:
+    """The first episode of a condition as each model was asked it, with its answers."""
+    found = {}
+    for job in jobs:
+        paths = sorted((job.folder / "prompts").glob("*.txt"), reverse=True)  # rule-like before rotated
+        for path in [path for path in paths if path.stem.endswith("_blocked")] or paths[:1]:
+            condition = path.stem.replace("unrotated", "rule-like").replace("_", ", ")
+            found[f"What {job.config.model_label} was asked and said: {condition}"] = path.read_text(encoding="utf-8")
+    return found
 
 
 def _forgetting(rows: pd.DataFrame) -> pd.DataFrame:

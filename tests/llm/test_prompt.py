@@ -5,7 +5,7 @@ import pytest
 from transformers import LlamaConfig
 
 from flags.config import BadInput
-from llm import evaluate
+from llm import evaluate, grading
 from llm.chat import frame
 from llm.prompt import Prompter, opening
 from llm.scoring import likeliest, score
@@ -54,7 +54,7 @@ def test_argmax_does_not_depend_on_the_other_scorings(words, tmp_path):
         among = one.prompter.answers(one.questions[0], [(1, 0), (0, 1), place])[-1]
         assert (alone.start, alone.first_end, alone.second) == (among.start, among.first_end, among.second)
         top = np.array([False, True, True, True])[-len(alone.ids) + among.scored :]
-        assert evaluate.halves(among, top) == evaluate.halves(alone, top[alone.scored - among.scored :])
+        assert grading.halves(among, top) == grading.halves(alone, top[alone.scored - among.scored :])
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_token_with_both_coordinates_counts_for_both(words, tokens, top, right
     question = prompter.questions(encoded(f"--llm X {GRID}").episodes(0, "validation", "rotated", "blocked", 1), 0)[0]
     answer = prompter.answers(question, [(1, 3)])[0]
     assert len(answer.ids) - answer.start == len(top)
-    assert evaluate.halves(answer, np.array(top, dtype=bool)) == right
+    assert grading.halves(answer, np.array(top, dtype=bool)) == right
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_coordinate_without_a_token_of_its_own_is_not_right_by_default(words, 
     question = prompter.questions(encoded(f"--llm X {GRID}").episodes(0, "validation", "rotated", "blocked", 1), 0)[0]
     answer = prompter.answers(question, [(0, 3)])[0]
     assert len(answer.ids) - answer.start == len(top)
-    assert evaluate.halves(answer, np.array(top, dtype=bool)) == right
+    assert grading.halves(answer, np.array(top, dtype=bool)) == right
 
 
 def test_the_system_text_goes_before_the_users_where_a_template_has_no_system_role(words):
