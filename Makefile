@@ -2,7 +2,7 @@
 PYTHON ?= python3
 RUN = .venv/bin/python
 
-.PHONY: demo report notebooks notebooks-in-place test test-slurm test-page test-kill lint requirements
+.PHONY: demo report notebooks notebooks-in-place test test-slurm test-page test-llm test-kill lint requirements
 
 demo: .venv/installed  ## the effect in a few minutes: results/demo/
 	$(RUN) main.py
@@ -30,6 +30,11 @@ test-page: .venv/installed  ## the report's page in Chromium, by axe-core; as ro
 	elif [ -n "$$REQUIRE_PAGE" ]; then echo "NO CHROMIUM OR NO AXE-CORE, and REQUIRE_PAGE is set" >&2; exit 1; \
 	else echo "NO CHROMIUM OR NO AXE-CORE: THE PAGE WAS NOT LOOKED AT" >&2; fi
 
+test-llm: .venv/installed  ## a real pretrained model from a file, a folder and llama.cpp's server; servers that fail (downloads 200 MB once)
+	@if tests/pretrained/install.sh; then tests/pretrained/.venv/bin/python -m pytest --override-ini addopts= -q --durations=5 tests/pretrained; \
+	elif [ -n "$$REQUIRE_LLM" ]; then echo "NO PRETRAINED MODEL, and REQUIRE_LLM is set" >&2; exit 1; \
+	else echo "NO PRETRAINED MODEL COULD BE HAD: NONE WAS ASKED" >&2; fi
+
 test-kill: .venv/installed  ## kills a job dozens of times in each phase
 	$(RUN) -m pytest --override-ini addopts= -q -s tests/kill
 
@@ -43,7 +48,8 @@ lint: .venv/installed
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-requirements: .venv/installed  ## compile requirements.txt anew from requirements.in
+requirements: .venv/installed  ## compile requirements.txt anew from requirements.in, and requirements-llm.txt
 	$(RUN) -m pip install --quiet pip-tools
 	$(RUN) -m piptools compile --quiet --upgrade --strip-extras --allow-unsafe --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements.txt requirements.in
 	sed -i 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements.txt  # the same pin serves machines with a GPU
+	$(RUN) -m piptools compile --quiet --strip-extras --allow-unsafe --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements-llm.txt requirements-llm.in

@@ -53,7 +53,7 @@ _DEMO_CATEGORY = {
     "max_len": 64,
     "n_train": 14000,
     "n_epochs": 7,
-    "finetune_lr": 3e-4,
+    "finetune_lr": 1e-4,
     "finetune_bs": 8,
     "n_steps_per_block": 200,
 }

@@ -304,7 +304,7 @@ def test_a_log_has_plain_lines_with_the_time_left(finished_job):
     [
         ("demo", "grid", 1e-4, 300, 9, (3e-4, 200, 5)),
         ("laptop", "grid", 1e-4, 500, 5, (1e-4, 500, 5)),
-        ("demo", "category", 3e-4, 200, 8, (3e-4, 200, 8)),
+        ("demo", "category", 1e-4, 200, 8, (3e-4, 200, 8)),
         ("laptop", "category", 1e-5, 500, 32, (1e-5, 500, 32)),
     ],
 )
