@@ -1,17 +1,20 @@
 """A real pretrained model, from a GGUF file, from a folder, by a server; and an independent judge of its log-probabilities."""
 
+import copy
 import csv
 import io
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from llm import evaluate, loading
-from llm.prompt import Prompter
+from llm.prompt import Prompter, common_length
 from llm.scoring import Pace, first_location, score
 from tests.conftest import configured, encoded
 from tests.pretrained.conftest import GRID, asked
 
+KEY = ("rotation", "context_curriculum", "episode", "item")
 SCORINGS = "--scoring argmax,candidates,generate --num_beams 1 --n_val 1"
 
 
@@ -28,12 +31,23 @@ def by_file(smollm2, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def converted(smollm2, tmp_path_factory):
-    """The same model in the files of transformers."""
+def loaded(smollm2):
+    """Configuration, tokenizer and model of the file."""
     config = configured(f"--llm {smollm2} {GRID}")
+    return config, loading.load_tokenizer(config), loading.load_model(config)
+
+
+@pytest.fixture(scope="session")
+def converted(loaded, tmp_path_factory):
+    """The same model in the files of transformers."""
+    _, tokenizer, model = loaded
     folder = tmp_path_factory.mktemp("converted") / "SmolLM2"
-    loading.load_tokenizer(config).save_pretrained(folder)
-    loading.load_model(config).save_pretrained(folder)
+    architecture = copy.deepcopy(model.config)
+    del architecture.quantization_config  # its weights were made numbers again, and are saved as such
+    plain = AutoModelForCausalLM.from_config(architecture)
+    plain.load_state_dict(model.state_dict())
+    plain.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return folder
 
 
@@ -45,19 +59,30 @@ def test_a_file_and_the_converted_folder_give_the_same_answers(by_file, converte
     assert len(rows(by_file["llm_generated.csv"])) == 8 * 16
 
 
-def test_llama_cpps_server_gives_the_same_answers_but_for_near_ties(by_file, llama_cpp, smollm2, tmp_path):
-    """llama.cpp quantises activations as well."""
+def test_llama_cpps_server_gives_the_same_answers_but_for_near_ties(by_file, llama_cpp, loaded, smollm2, tmp_path):
+    """llama.cpp quantises activations as well, which moves log-probabilities by some hundredths; and this model hardly prefers one
+    digit to another. Where its answers part, the two tokens are as likely to .25 here."""
     tables, done = asked(tmp_path / "job", "--llm", str(smollm2), "--llm_api", llama_cpp, "--n_val", "1", "--llm_concurrency", "2")
     assert "128 requests" in done.stderr
     here, there = rows(by_file["llm_generated.csv"]), rows(tables["llm_generated.csv"])
-    assert [row["item"] for row in here] == [row["item"] for row in there]
-    differ = [
-        (one["rotation"], one["context_curriculum"], one["item"], one["generated"], other["generated"])
-        for one, other in zip(here, there, strict=True)
-        if first_location(one["generated"]) != first_location(other["generated"])
-    ]
-    print(*differ, sep="\n")
-    assert len(differ) <= 0.05 * 128, differ
+    config, tokenizer, model = loaded
+    prompter = Prompter(config, encoded(f"--llm {smollm2} {GRID}"), tokenizer)
+    n_differ = 0
+    for one, other in zip(here, there, strict=True):
+        assert [one[name] for name in KEY] == [other[name] for name in KEY]
+        if first_location(one["generated"]) == first_location(other["generated"]):
+            continue
+        n_differ += 1
+        print(*(one[name] for name in KEY), repr(one["generated"]), repr(other["generated"]))
+        episodes = prompter._encoder.episodes(0, "validation", one["rotation"], one["context_curriculum"], 1)
+        prompt = prompter.questions(episodes, 0)[int(one["item"])].prompt
+        ours, its = prompter.ids([prompt + one["generated"], prompt + other["generated"]])
+        part = common_length([ours, its])
+        with torch.no_grad():
+            log_p = model(input_ids=torch.tensor([ours[:part]])).logits[0, -1].log_softmax(-1)
+        assert abs(float(log_p[ours[part]] - log_p[its[part]])) < 0.25
+    print(f"{128 - n_differ} of 128 answers are equal")
+    assert n_differ < 128
 
 
 def test_the_chat_of_llama_cpps_server(llama_cpp, smollm2, tmp_path):
