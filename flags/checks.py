@@ -86,7 +86,7 @@ def _check_llm(config: Config) -> None:
 
 def _check_server(config: Config) -> None:
     """The address of a server, and flags that are of a model that is loaded here."""
-    if not config.llm_api:
+    if config.llm_api is None:
         return
     try:
         parts = urlsplit(config.llm_api)

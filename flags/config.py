@@ -24,7 +24,8 @@ class BadInput(Exception):
     def __init__(self, flag: str, value: object, right: str):
         self.flag = flag
         name = flag if flag.startswith("-") else f"--{flag}"
-        super().__init__(f"{f'{name} {value}'.rstrip()}: {right}")
+        shown = "" if value is True else value  # a switch is passed without a value
+        super().__init__(f"{f'{name} {shown}'.rstrip()}: {right}")
 
 
 def flag(

@@ -295,7 +295,7 @@ def _broken(folders, tmp_path) -> None:
         ("--llm ok --task category", "--task category: --experiment llm has grid"),
         ("--llm ok --n_runs 2", "--n_runs 2: a pretrained model has no seeds"),
         ("--experiment llm", "--llm: --experiment llm takes a model: --llm NAME_OR_PATH"),
-        ("--chat_template", "--chat_template True: is for --experiment llm, and this is icl_iwl"),
+        ("--chat_template", "--chat_template: is for --experiment llm, and this is icl_iwl"),
     ],
 )
 def test_wrong_input_is_one_line_and_status_2(folders, tmp_path, flags, message):

@@ -225,7 +225,7 @@ def test_an_empty_path_is_an_error(value):
     """As of a shell's variable that is not set."""
     texts = [f for f in dataclasses.fields(Config) if f.type in ("str", "str | None") and not f.metadata["choices"]]
     paths = [f for f in texts if f.metadata["path"]]
-    assert {f.name for f in texts} - {f.name for f in paths} == {"scoring"}
+    assert {f.name for f in texts} - {f.name for f in paths} == {"scoring", "llm_api"}
     for name in [name for f in paths for name in (f.name, *f.metadata["aliases"])]:
         with pytest.raises(BadInput, match=r": is an empty path; name a file or folder, or leave the flag out$"):
             parse([f"--{name}", value])
@@ -240,3 +240,32 @@ def test_a_path_that_no_file_system_takes_is_one_line(flag, tmp_path, monkeypatc
     error = capsys.readouterr().err
     assert error.startswith(f"main.py: error: --{flag} xxx")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--llm_api", ""], "--llm_api: is no address; it has the form http://HOST:PORT/v1"),
+        (["--llm_api", "localhost:8080"], "--llm_api localhost:8080: is no address"),
+        (["--llm_api", "http://host:99999/v1"], "--llm_api http://host:99999/v1: is no address"),
+        (["--llm_api", "http://me:hunter2@host/v1"], "--llm_api host: must stand without a name, password or query"),
+        (["--llm_api", "http://host/v1?key=hunter2"], "--llm_api host: must stand without a name, password or query"),
+        (["--llm_api", "http://host/v1", "--use_cuda"], "--use_cuda: is for a model that is loaded here"),
+        (["--llm_api", "http://host/v1", "--model_dtype", "bf16"], "--model_dtype bf16: is for a model that is loaded here"),
+        (["--llm_api", "http://host/v1", "--num_beams", "5"], "--num_beams 5: is for a model that is loaded here"),
+    ],
+)
+def test_an_address_of_a_server_and_flags_of_models_loaded_here(flags, said):
+    with pytest.raises(BadInput) as error:
+        check(parse(["--llm", "name", *flags]))
+    assert str(error.value).startswith(said)
+    assert "hunter2" not in str(error.value)
+
+
+def test_a_server_is_asked_for_what_every_server_can_do():
+    config = parse(["--llm", "org/name", "--llm_api", "http://host/v1", "--preset", "laptop", "--task", "grid"])
+    check(config)
+    assert (config.scoring, config.num_beams, config.model_label) == ("generate", 1, "name_api")
+    assert parse(["--llm", "name", "--llm_api", "http://host/v1", "--scoring", "argmax"]).scoring == "argmax"
+    with pytest.raises(BadInput, match="--llm_api http://host/v1: is for --experiment llm"):
+        check(parse(["--llm_api", "http://host/v1"]))
