@@ -61,7 +61,12 @@ def by_model(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, str, str], pd.Data
 
 def label(model: str) -> str:
     """Return what a model is called for people: one that was metalearned here is no pretrained one."""
-    return f"{model} (metalearned here)" if model.startswith(OURS) else model
+    return f"{model} (metalearned here)" if is_ours(model) else model
+
+
+def is_ours(model: str) -> bool:
+    """Return True for the name of a model that was metalearned here."""
+    return model.startswith(OURS)
 
 
 def means(rows: pd.DataFrame) -> pd.DataFrame:

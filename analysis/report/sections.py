@@ -202,9 +202,9 @@ def asked(group: Group) -> Section | None:
     novel = novel.astype({"rotation": str}).assign(curriculum=novel.context_curriculum.astype(str))
     for (model, scoring), part in novel.groupby(["model", "scoring"], observed=True):
         tables[f"Tests, {model}, {scoring}, blocked and interleaved"] = inference.model_tests(part, "binomial")
-    for scoring, part in novel.groupby("scoring", observed=True):
+    for scoring, part in novel[~novel.model.map(llm.is_ours)].groupby("scoring", observed=True):
         if part.model.nunique() > 1:
-            tables[f"Tests, all models, {scoring}, blocked and interleaved"] = inference.model_tests(part, "binomial")
+            tables[f"Tests, all pretrained models, {scoring}, blocked and interleaved"] = inference.model_tests(part, "binomial")
     found = []
     for (model, scoring, rotation), part in llm.by_model(rows):
         for pair in llm.PAIRS:

@@ -4,9 +4,12 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_1samp
 
+from analysis.jobs.sample import copy
 from analysis.jobs.tables import COLUMNS
 from analysis.measures import llm
 from analysis.report import claims
+from analysis.report.__main__ import main
+from benchmarks.synthetic import write
 
 # (subset, right, first digit right, second digit right, queries)
 LINES = [("novel", 2, 5, 8, 16), ("novel", 4, 6, 10, 16), ("study_A", 5, 5, 5, 5), ("study_B", 1, 2, 3, 4)]
@@ -58,3 +61,25 @@ def test_claims_of_language_models():
         "Llama-2-70b-hf, argmax, rule-like, blocked, second digit alone": ("0.939", 18 / 32),
         "Llama-2-70b-hf, argmax, rule-like, interleaved, second digit alone": ("0.830", 16 / 32),
     }
+
+
+def test_a_model_that_was_metalearned_here_is_called_so():
+    table = pd.concat([rows(model=name) for name in ("llama-causal-grid", "Llama-2-70b-hf")])
+    assert list(llm.means(table).model) == ["llama-causal-grid (metalearned here)", "Llama-2-70b-hf"]
+    assert [llm.is_ours(name) for name in ("llama-causal-grid", "Llama-2-70b-hf")] == [True, False]
+
+
+def test_what_a_model_was_asked_goes_with_the_tables_and_onto_the_page(tmp_path, monkeypatch):
+    """A job of a sample has its prompts, and the section their texts: blocked contexts of each rotation."""
+    monkeypatch.chdir(tmp_path)
+    made = write(["--task", "grid", "--llm", "models/small.gguf", "--n_val", "3"])
+    (made / "prompts").mkdir()
+    for name in ("unrotated_blocked", "rotated_blocked", "unrotated_aligned"):
+        (made / "prompts" / f"{name}.txt").write_text(f"asked: {name} <&>", encoding="utf-8")
+    copy(tmp_path / "results", tmp_path / "sample")
+    assert main([str(tmp_path / "sample"), "-o", str(tmp_path / "report")]) == 0
+    page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    assert "What small.gguf was asked and said: rule-like, blocked" in page
+    assert "asked: unrotated_blocked &lt;&amp;&gt;" in page
+    assert "asked: rotated_blocked &lt;&amp;&gt;" in page
+    assert "unrotated_aligned" not in page
