@@ -8,6 +8,10 @@ from engine.attention import Weights
 from engine.seeds import SeedProgress, flat, nested
 
 
+class OldState(OSError):
+    """A saved state that an earlier program left, and that no job can be resumed from."""
+
+
 class Rounds:
     """All starts of a chunk of seeds. Each start goes through all stages; a seed that falls behind in one waits for the next.
 
@@ -71,6 +75,8 @@ class Rounds:
             self.going, self._waiting = state["going"], state["waiting"]
             self.progress = {s["seed"]: SeedProgress(**s) for s in state["progress"]}
             self.kept = nested("before", tensors)
-        elif self.start:  # saved by a program that started one stage again, instead of all of them
+        elif self.start and self._n_stages > 1:
+            raise OldState("its saved state is of a program that started one stage again, not all; pass --no_resume to start anew")
+        elif self.start:  # saved by a program that kept another account of a single stage's starts
             self.going = sorted(s["seed"] for s in [*state["active"], *state["stopped"]])
             self.kept = nested("kept", tensors)

@@ -56,7 +56,8 @@ def _check_llm(config: Config) -> None:
     if config.experiment != "llm":
         for name in ("llm", "llama2_size", "llm_api", "use_quant", "chat_template", "llm_study", "test_gen"):
             if getattr(config, name):
-                raise BadInput(name, getattr(config, name), f"is for --experiment llm, and this is {config.experiment}")
+                shown = "" if name == "llm_api" else getattr(config, name)
+                raise BadInput(name, shown, f"is for --experiment llm, and this is {config.experiment}")
         return
     if bool(config.llm) == bool(config.llama2_size):
         what = "both are passed; leave one out" if config.llm else "--experiment llm takes a model: --llm NAME_OR_PATH"
@@ -88,6 +89,8 @@ def _check_server(config: Config) -> None:
     """The address of a server, and flags that are of a model that is loaded here."""
     if config.llm_api is None:
         return
+    if set("@?#") & set(config.llm_api):  # what may be a secret is not told
+        raise BadInput("llm_api", "", "must be an address without a name, password or query; a key goes into OPENAI_API_KEY")
     try:
         parts = urlsplit(config.llm_api)
         is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -95,8 +98,6 @@ def _check_server(config: Config) -> None:
         is_address = False
     if not is_address:
         raise BadInput("llm_api", config.llm_api, "is no address; it has the form http://HOST:PORT/v1")
-    if parts.username or parts.password or parts.query:
-        raise BadInput("llm_api", parts.hostname, "must stand without a name, password or query; a key goes into OPENAI_API_KEY")
     if not config.llm:
         raise BadInput("llm_api", config.llm_api, "needs --llm, the model's name on that server")
     for name, usual in (("use_cuda", False), ("use_quant", False), ("model_dtype", "fp32"), ("num_beams", 1)):

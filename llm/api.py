@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from llm.prompt import Question, ServerPrompter
 
 TIMEOUT = 60.0  # seconds for one request
-RETRIES = 7  # after a refusal for being busy, an error of the server, or a broken connection: about a minute in all
+RETRIES = 10  # after a refusal for being busy, an error of the server, or a broken connection: a minute in all, at most
+PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0, None)  # seconds after an answer that cannot be read
 RETRIES_OF_TRIAL = 2  # someone waits to see whether the address is right
 NEW_TOKENS = {"completions": 12, "chat": 32}  # a chat model writes a sentence around its answer
 LEAST = 1  # tokens that a server is asked for where none is wanted
 # How an answer's length and the choice of the likeliest token are asked for; servers differ.
 _CHAT_WAYS = ("max_tokens", 0), ("max_completion_tokens", 0), ("max_completion_tokens", None)
-
 
 Read = TypeVar("Read")
 
@@ -61,6 +61,7 @@ class Server:
     def __init__(self, config: Config, prompter: ServerPrompter):
         self._config, self._prompter = config, prompter
         self._client = _client(config, RETRIES_OF_TRIAL)
+        self._pauses: tuple[float | None, ...] = (0.5, None)  # of the trial
         self._lock, self._usage = threading.Lock(), Usage()
         self._way: tuple[str, int | None] = _CHAT_WAYS[0]
         self._echo: str | None = None  # how the server gives log-probabilities of a prompt
@@ -76,7 +77,7 @@ class Server:
         url = self._config.llm_api
         try:
             self._check_name()
-            if self._config.chat_template or self._try(lambda: self._complete(sample().prompt)) is not None:
+            if self._config.chat_template or self._try(lambda: self._complete(sample().prompt), NoAnswer) is not None:
                 self._prompter.is_chat = True
                 self._find_way(sample())
             elif self._config.scorings != ("generate",):
@@ -93,7 +94,7 @@ class Server:
             raise BadInput("llm_api", url, f"cannot be asked ({self._words(error)})") from None
         self.endpoint = "chat" if self._prompter.is_chat else "completions"
         self._check_scorings()
-        self._usage, self._client = Usage(), self._client.with_options(max_retries=RETRIES)
+        self._usage, self._client, self._pauses = Usage(), self._client.with_options(max_retries=RETRIES), PAUSES
         if self._prompter.is_chat and not self._config.chat_template:
             say(f"main.py: --llm_api {url}: has no /completions for this model; each question is a user's turn of a chat")
 
@@ -105,13 +106,16 @@ class Server:
             what = f"{' and '.join(missing)} cannot be had: {why} an answer that is not its own; possible: --scoring {possible[0]}"
             raise BadInput("scoring", self._config.scoring, what)
 
-    def _try(self, ask: Callable[[], object]) -> Exception | None:
-        """Return the error of a server that has no such endpoint, or not for this model; None if it answers."""
+    def _try(self, ask: Callable[[], object], *other: type[Exception]) -> Exception | None:
+        """Return the error of a server that has no such endpoint, or not for this model (`other` kinds mean so too); None if it
+        answers."""
         import openai
 
         try:
             ask()
-        except (openai.NotFoundError, openai.BadRequestError, openai.UnprocessableEntityError) as error:
+        except (
+            openai.NotFoundError, openai.BadRequestError, openai.UnprocessableEntityError, openai.PermissionDeniedError, *other
+        ) as error:  # fmt: skip
             return error
         except openai.APIStatusError as error:
             if error.status_code in (405, 501):
@@ -125,9 +129,11 @@ class Server:
 
         try:
             names = [model.id for model in self._client.models.list().data]
-        except (openai.NotFoundError, openai.BadRequestError, AttributeError, TypeError, ValueError):
+        except openai.AuthenticationError:
+            raise
+        except (openai.APIStatusError, AttributeError, TypeError, ValueError):
             return  # it lists none
-        if names and self._config.llm not in names:
+        if names and not {self._config.llm, f"{self._config.llm}:latest"} & set(names):
             listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
             raise BadInput("llm", self._config.llm, f"{self._config.llm_api} has no such model, but {listed}")
 
@@ -168,8 +174,7 @@ class Server:
                     try:
                         one.result()
                     except (openai.APIError, NoAnswer) as error:
-                        words = f"{self._config.llm_api}: {self._words(error)}; the same command resumes the job"
-                        raise NoAnswer(words) from None
+                        raise NoAnswer(f"{self._config.llm_api}: {self._words(error)}; the same command resumes the job") from None
 
     def _ask(self, one: Asked, rotation: str) -> None:
         found = Asked(one.question)
@@ -179,8 +184,19 @@ class Server:
             answers = self._prompter.with_tokens(echo).answers(one.question, places)
             take_scores(found, places, answers, [echo.scores(answer) for answer in answers], self._config.scorings)
         if "generate" in self._config.scorings:
-            take_text(found, self._complete(one.question.prompt) if self.endpoint == "completions" else self._chat(one.question))
+            take_text(found, self._said(one.question))
         one.right, one.said = found.right, found.said
+
+    def _said(self, question: Question) -> str:
+        """Return what the model says; nothing where a filter of the server's forbids it."""
+        import openai
+
+        try:
+            return self._complete(question.prompt) if self.endpoint == "completions" else self._chat(question)
+        except openai.BadRequestError as error:
+            if "content_filter" in str(error) or "content management policy" in str(error):
+                return self._text_of(None)
+            raise
 
     def _asked(self, text: str, n_new: int) -> dict[str, Any]:
         return {"model": self._config.llm, "prompt": text, "max_tokens": n_new, "temperature": 0}
@@ -195,7 +211,13 @@ class Server:
     def _complete(self, text: str) -> str:
         """Return what the model goes on with after a text."""
         asked = self._asked(text, NEW_TOKENS["completions"])
-        return self._request(lambda: self._client.completions.create(**asked), lambda found: self._text_of(found.choices[0].text))
+
+        def read(found: Any) -> str:
+            if found.choices and found.choices[0].text is None:
+                raise TypeError  # of another kind, such as a chat's
+            return self._text_of(found.choices[0].text if found.choices else None)
+
+        return self._request(lambda: self._client.completions.create(**asked), read)
 
     def _chat(self, question: Question) -> str:
         """Return what the model says to a user who says the whole question."""
@@ -204,6 +226,8 @@ class Server:
         asked = {"model": self._config.llm, "messages": self._prompter.messages(question), **options}
 
         def read(found: Any) -> str:
+            if not found.choices:  # held back by a filter
+                return self._text_of(None)
             message = found.choices[0].message
             return self._text_of(message.content or getattr(message, "refusal", None))
 
@@ -213,14 +237,14 @@ class Server:
         if not (text or "").strip():
             with self._lock:
                 self._usage.no_text += 1
-        return text or ""
+        return (text or "").encode("utf-8", "replace").decode("utf-8")  # half a character of two is none
 
     def _request(self, send: Callable[[], Any], read: Callable[[Any], Read]) -> Read:
         """Return what is read of a request's answer. The client repeats it if the server is busy or broken; if the answer cannot be
         read, it is repeated here. Raises NoAnswer if that does not help, and the client's own errors."""
         import openai
 
-        for seconds in (0.5, 1.0, 2.0, None):
+        for seconds in self._pauses:
             try:
                 found = send()
                 answer = read(found)
@@ -243,8 +267,7 @@ class Server:
     def _words(self, error: Exception) -> str:
         """Return an error's first line, without the key."""
         key = self._client.api_key
-        line = first_line(error)
-        return line.replace(key, "KEY") if len(key) > 4 else line
+        return first_line(str(error).replace(key, "KEY")) if len(key) > 4 else first_line(error)
 
     def state(self) -> dict[str, Any]:
         """Return what the job has cost, and how it asks."""
@@ -253,8 +276,7 @@ class Server:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Count on. Raises NoAnswer if the job was begun at another endpoint: its answers are of another kind."""
-        began = state.get("endpoint", self.endpoint)
-        if began != self.endpoint:
+        if (began := state.get("endpoint", self.endpoint)) != self.endpoint:
             raise NoAnswer(f"{self._config.llm_api}: the job began with its {began} and would go on with its {self.endpoint}")
         self._usage = Usage(**state.get("usage", {}))
 
@@ -272,4 +294,7 @@ def _client(config: Config, retries: int) -> OpenAI:
     import openai
 
     key = os.environ.get("OPENAI_API_KEY") or "none"  # a server at home takes any
-    return openai.OpenAI(base_url=config.llm_api, api_key=key, max_retries=retries, timeout=TIMEOUT)
+    try:
+        return openai.OpenAI(base_url=config.llm_api, api_key=key, max_retries=retries, timeout=TIMEOUT)
+    except Exception as error:  # of an address that its own library cannot read
+        raise BadInput("llm_api", config.llm_api, f"is no address ({first_line(error)})") from None

@@ -35,6 +35,6 @@ def frame(tokenizer: PreTrainedTokenizerBase, system: str, user: str) -> Frame:
     raise BadInput("chat_template", "", f"the tokenizer's template {why}; leave the flag out")
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: Exception | str) -> str:
     """Return the first line of an error's message, at most 200 characters; the error's name if it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

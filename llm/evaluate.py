@@ -130,7 +130,7 @@ def evaluate(config: Config, encoder: Encoder, prompter: Prompter, asker: Asker,
             one.right, one.said = {name: (first, second) for name, (first, second) in right.items()}, said
 
         def state(flat: list[Asked], done: int) -> dict[str, Any]:
-            answered = [(one.right, one.said) for one in flat if one.right]
+            answered = [(one.right, one.said) for one in flat]  # {} where there is no answer yet
             return {"phase": "llm", "done": done, "frame": prompter.frame, "answered": answered, **asker.state()}
 
         asker.ask(asked, rotation, lambda flat=flat, done=done: job.save({}, state(flat, done)))

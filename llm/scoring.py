@@ -173,7 +173,8 @@ def first_location(text: str) -> tuple[int | None, int | None]:
     numbers = re.search(r"(\d+)(?:[^\d\n]+(\d+))?", text)
     if numbers is None:
         return None, None
-    return tuple(int(number) if number is not None else None for number in numbers.groups())
+    # A number of ten digits is no coordinate, and Python reads none of thousands of digits.
+    return tuple(number and int(number[:10]) for number in numbers.groups())
 
 
 def likeliest(locations: Sequence[Location], scores: Sequence[Scores]) -> Location:

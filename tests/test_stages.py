@@ -11,6 +11,7 @@ import torch
 import models
 from data import Encoder
 from engine.attention import answer_logits
+from engine.rounds import OldState, Rounds
 from engine.seeds import SeedProgress
 from flags.stages import stages_of
 from pretrain import Metalearning, metalearn
@@ -374,3 +375,13 @@ def test_episodes_without_flips_are_the_same_but_for_their_answers():
     is_flipped = (first.answers != last.answers).any((1, 2))
     assert 10 < is_flipped.sum() < 30
     assert np.array_equal(first.answers[is_flipped], last.answers[is_flipped][..., ::-1])
+
+
+def test_a_state_of_a_program_that_started_one_stage_again_is_refused():
+    """Of its seeds those that had passed were not told apart from those that had not begun."""
+    state = {"phase": "metalearning", "stage": 1, "start": 1, "step": 9, "active": [{"seed": 1}], "stopped": []}
+    with pytest.raises(OldState, match="pass --no_resume to start anew"):
+        Rounds(2, 2, {}, [0, 1]).restore({}, state)
+    rounds = Rounds(1, 2, {}, [0, 1])
+    rounds.restore({"kept/0/a": torch.ones(1), "kept/1/a": torch.zeros(1)}, state)
+    assert (rounds.going, sorted(rounds.kept)) == ([1], [0, 1])

@@ -109,7 +109,7 @@ def test_levels_of_a_trade_off_are_no_doubles(here):
     [
         ("--seed 2 --pretrain_lr 0.5", "--pretrain_lr 0.003 and 0.5"),
         ("--pt_rot_cond rotated --max_len 99", "--max_len 64 and 99"),
-        ("--seed 2 --experiment iwl_only --finetune_lr 1", "--finetune_lr 0.0003 and 1.0"),
+        ("--seed 2 --experiment iwl_only --finetune_lr 1", "--finetune_lr 0.0001 and 1.0"),
     ],
 )
 def test_jobs_that_differ_in_more_than_is_compared_are_refused(here, flags, said):

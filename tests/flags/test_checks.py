@@ -248,8 +248,9 @@ def test_a_path_that_no_file_system_takes_is_one_line(flag, tmp_path, monkeypatc
         (["--llm_api", ""], "--llm_api: is no address; it has the form http://HOST:PORT/v1"),
         (["--llm_api", "localhost:8080"], "--llm_api localhost:8080: is no address"),
         (["--llm_api", "http://host:99999/v1"], "--llm_api http://host:99999/v1: is no address"),
-        (["--llm_api", "http://me:hunter2@host/v1"], "--llm_api host: must stand without a name, password or query"),
-        (["--llm_api", "http://host/v1?key=hunter2"], "--llm_api host: must stand without a name, password or query"),
+        (["--llm_api", "http://me:hunter2@host/v1"], "--llm_api: must be an address without a name, password or query"),
+        (["--llm_api", "http://me:hunter2@host:99999/v1"], "--llm_api: must be an address without"),
+        (["--llm_api", "http://host/v1?key=hunter2"], "--llm_api: must be an address without a name, password or query"),
         (["--llm_api", "http://host/v1", "--use_cuda"], "--use_cuda: is for a model that is loaded here"),
         (["--llm_api", "http://host/v1", "--model_dtype", "bf16"], "--model_dtype bf16: is for a model that is loaded here"),
         (["--llm_api", "http://host/v1", "--num_beams", "5"], "--num_beams 5: is for a model that is loaded here"),
@@ -267,5 +268,5 @@ def test_a_server_is_asked_for_what_every_server_can_do():
     check(config)
     assert (config.scoring, config.num_beams, config.model_label) == ("generate", 1, "name_api")
     assert parse(["--llm", "name", "--llm_api", "http://host/v1", "--scoring", "argmax"]).scoring == "argmax"
-    with pytest.raises(BadInput, match="--llm_api http://host/v1: is for --experiment llm"):
+    with pytest.raises(BadInput, match="--llm_api: is for --experiment llm"):
         check(parse(["--llm_api", "http://host/v1"]))

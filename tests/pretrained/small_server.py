@@ -86,6 +86,8 @@ class Model:
     def chat(self, asked: dict) -> dict:
         with self.lock:
             self.prompts[asked["messages"][-1]["content"]] += 1
+        if asked["model"] == "held":  # back by a filter
+            return {"id": "1", "object": "chat.completion", "created": 1, "model": "small", "choices": []}
         text = {"refuse": None, "empty": ""}.get(asked["model"], "It lives at 1, 2.")
         message = {"role": "assistant", "content": text, "refusal": "I will not." if asked["model"] == "refuse" else None}
         choice = {"index": 0, "finish_reason": "stop", "message": message}
@@ -104,11 +106,13 @@ def address(server: ThreadingHTTPServer) -> str:
 
 
 def model_server(model: Model) -> ThreadingHTTPServer:
-    """A server of a model, by three names."""
+    """A server of a model, by four names."""
 
     class ModelHandler(Handler):
         def do_GET(self):
-            names = [{"id": name, "object": "model", "created": 1, "owned_by": "us"} for name in ("small", "refuse", "empty")]
+            names = [
+                {"id": name, "object": "model", "created": 1, "owned_by": "us"} for name in ("small", "refuse", "empty", "held")
+            ]
             self.reply(200, json.dumps({"object": "list", "data": names}).encode())
 
         def do_POST(self):

@@ -55,10 +55,10 @@ def test_a_scoring_that_a_server_cannot_have(server, scoring, tmp_path):
     ("flags", "said"),
     [
         ("--llm_api http://127.0.0.1:9/v1", "--llm_api http://127.0.0.1:9/v1: does not answer (Connection error.)"),
-        ("--llm other --llm_api SERVER", "--llm other: SERVER has no such model, but small, refuse, empty"),
+        ("--llm other --llm_api SERVER", "--llm other: SERVER has no such model, but small, refuse, empty, held"),
         ("--llm_api ROOT", "most addresses end in /v1"),
         ("--llm_api ftp://x/v1", "--llm_api ftp://x/v1: is no address; it has the form http://HOST:PORT/v1"),
-        ("--llm_api http://me:hunter2@host/v1", "--llm_api host: must stand without a name, password or query"),
+        ("--llm_api http://me:hunter2@host/v1", "--llm_api: must be an address without a name, password or query"),
         ("--llm_api SERVER --num_beams 2", "--num_beams 2: is for a model that is loaded here; leave it out with --llm_api"),
     ],
 )
@@ -81,13 +81,13 @@ def test_a_server_that_only_chats(server, pieces, tmp_path):
     assert sum(questions(pieces).values()) == N_QUESTIONS + 1  # and the trial
 
 
-@pytest.mark.parametrize(("name", "kept"), [("refuse", "I will not."), ("empty", "")])
+@pytest.mark.parametrize(("name", "kept"), [("refuse", "I will not."), ("empty", ""), ("held", "")])
 def test_a_refusal_or_nothing_is_wrong_and_kept_to_be_read(server, name, kept, tmp_path):
     tables, done = asked(tmp_path / "job", *FLAGS, "--llm", name, "--llm_api", server("completions"))
     generated = list(csv.DictReader(io.StringIO(tables["llm_generated.csv"])))
     assert [row["generated"] for row in generated] == [kept] * N_QUESTIONS
     assert all(row["n_correct"] == "0" for row in csv.DictReader(io.StringIO(tables["llm_accuracy.csv"])))
-    assert (f"{N_QUESTIONS} answers had no text, and count as wrong" in done.stderr) == (name == "empty")
+    assert (f"{N_QUESTIONS} answers had no text, and count as wrong" in done.stderr) == (name != "refuse")
 
 
 def test_a_server_that_is_busy_broken_slow_or_cut_off_changes_nothing(server, tmp_path):
@@ -102,11 +102,11 @@ def test_a_server_that_is_busy_broken_slow_or_cut_off_changes_nothing(server, tm
 
 
 def test_a_server_that_gives_up_leaves_what_was_answered(server, pieces, tmp_path):
-    """What cannot be read is asked four times; then the job fails, and the same command resumes it."""
+    """What cannot be read is asked eight times; then the job fails, and the same command resumes it."""
     address, folder = server(), tmp_path / "job"
     right, _ = asked(tmp_path / "right", *FLAGS, "--llm_api", address)
     proxy = Disturbed(address, [""] * 30 + ["garbage"] * 100)
-    command = [*GRID.split(), *FLAGS, "--llm_api", proxy.address, "--llm_concurrency", "1", "--out_dir", str(folder)]
+    command = [*GRID.split(), *FLAGS, "--llm_api", proxy.address, "--out_dir", str(folder)]
     done = run_main(*command)
     assert done.returncode == 1
     assert f"main.py: failed: {proxy.address}: its answer" in done.stderr
