@@ -29,7 +29,6 @@ RETRIES = 10  # after a refusal for being busy, an error of the server, or a bro
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0, None)  # seconds after an answer that cannot be read
 RETRIES_OF_TRIAL = 2  # someone waits to see whether the address is right
 NEW_TOKENS = {"completions": 12, "chat": 32}  # a chat model writes a sentence around its answer
-LEAST = 1  # tokens that a server is asked for where none is wanted
 # How an answer's length and the choice of the likeliest token are asked for; servers differ.
 _CHAT_WAYS = ("max_tokens", 0), ("max_completion_tokens", 0), ("max_completion_tokens", None)
 
@@ -51,7 +50,7 @@ class Usage:
 
 
 class Server:
-    """An `evaluate.Asker`: asks a question a request, several at once. Every answer is kept as it comes.
+    """An `evaluate.Asker`: asks a question a request, `--llm_concurrency` at once, and keeps their answers before it asks the next.
 
     endpoint: completions, where the prompt's text goes as it is and the model goes on with it; or chat, where it is a user's turn.
     """
@@ -157,7 +156,7 @@ class Server:
         return None
 
     def _with_echo(self, text: str, way: str) -> EchoedText | None:
-        asked = {**self._asked(text, LEAST), **Echo.WAYS[way]}
+        asked = {**self._asked(text, 1), **Echo.WAYS[way]}
         return self._request(lambda: self._client.completions.create(**asked), lambda found: read_echo(found, way, text))
 
     def ask(self, asked: list[list[Asked]], rotation: str, keep: Callable[[], None]) -> None:
@@ -212,12 +211,12 @@ class Server:
         """Return what the model goes on with after a text."""
         asked = self._asked(text, NEW_TOKENS["completions"])
 
-        def read(found: Any) -> str:
-            if found.choices and found.choices[0].text is None:
+        def text_of(choice: Any) -> str:
+            if choice.text is None:
                 raise TypeError  # of another kind, such as a chat's
-            return self._text_of(found.choices[0].text if found.choices else None)
+            return choice.text
 
-        return self._request(lambda: self._client.completions.create(**asked), read)
+        return self._answered(lambda: self._client.completions.create(**asked), text_of)
 
     def _chat(self, question: Question) -> str:
         """Return what the model says to a user who says the whole question."""
@@ -225,13 +224,14 @@ class Server:
         options = {name: NEW_TOKENS["chat"]} | ({} if temperature is None else {"temperature": temperature})
         asked = {"model": self._config.llm, "messages": self._prompter.messages(question), **options}
 
-        def read(found: Any) -> str:
-            if not found.choices:  # held back by a filter
-                return self._text_of(None)
-            message = found.choices[0].message
-            return self._text_of(message.content or getattr(message, "refusal", None))
+        def text_of(choice: Any) -> str | None:
+            return choice.message.content or getattr(choice.message, "refusal", None)
 
-        return self._request(lambda: self._client.chat.completions.create(**asked), read)
+        return self._answered(lambda: self._client.chat.completions.create(**asked), text_of)
+
+    def _answered(self, send: Callable[[], Any], text_of: Callable[[Any], str | None]) -> str:
+        """Return the text of a request's first choice; nothing where a filter left none."""
+        return self._request(send, lambda found: self._text_of(None if found.choices == [] else text_of(found.choices[0])))
 
     def _text_of(self, text: str | None) -> str:
         if not (text or "").strip():

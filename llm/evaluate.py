@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from itertools import product
 from typing import TYPE_CHECKING, Any, Protocol
@@ -31,13 +32,17 @@ def locations_of(rotation: str) -> list[Location]:
     return list(product(range(side), repeat=2))
 
 
+def first_questions(config: Config, encoder: Encoder, prompter: Prompter) -> dict[tuple[str, str], list[Question]]:
+    """Return the questions of the first episode of each condition."""
+    return {of: prompter.questions(encoder.episodes(config.seed, "validation", *of, 1), 0) for of in conditions(config)}
+
+
 def samples(config: Config, encoder: Encoder, prompter: Prompter) -> list[list[Answer]]:
     """Return an answer to every question of the first episode of each condition, by condition."""
-    found = []
-    for rotation, curriculum in conditions(config):
-        episodes = encoder.episodes(config.seed, "validation", rotation, curriculum, 1)
-        found.append([prompter.answers(question, locations_of(rotation)[-1:])[0] for question in prompter.questions(episodes, 0)])
-    return found
+    return [
+        [prompter.answers(question, locations_of(rotation)[-1:])[0] for question in questions]
+        for (rotation, _), questions in first_questions(config, encoder, prompter).items()
+    ]
 
 
 def different_answers(config: Config, encoder: Encoder, prompter: Prompter) -> list[Answer]:
@@ -66,10 +71,8 @@ def longest_sequence(config: Config, encoder: Encoder, prompter: Prompter, limit
 
 def longest_question(config: Config, encoder: Encoder, prompter: Prompter) -> Question:
     """Return the question with the longest text, of the first episode of each condition."""
-    found = []
-    for rotation, curriculum in conditions(config):
-        found += prompter.questions(encoder.episodes(config.seed, "validation", rotation, curriculum, 1), 0)
-    return max(found, key=lambda question: len(question.prompt))
+    asked = first_questions(config, encoder, prompter).values()
+    return max(itertools.chain.from_iterable(asked), key=lambda question: len(question.prompt))
 
 
 def preview(config: Config, encoder: Encoder, prompter: Prompter) -> str:

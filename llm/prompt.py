@@ -129,9 +129,7 @@ class Prompter:
         system = " ".join(_SYSTEM.findall(preface)).strip()
         words = [_SYSTEM.sub(" ", preface), items, test_preface]
         user = " ".join(" ".join(words).replace("[INST]", " ").replace("[/INST]", " ").split())
-        for literal in BOS_LITERALS:
-            user = user.removeprefix(literal).strip()
-        return system, user
+        return system, _without_bos(user)
 
     def _cue(self, query: str) -> str:
         if self._config.chat_template:

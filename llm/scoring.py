@@ -173,8 +173,8 @@ def first_location(text: str) -> tuple[int | None, int | None]:
     numbers = re.search(r"(\d+)(?:[^\d\n]+(\d+))?", text)
     if numbers is None:
         return None, None
-    # A number of ten digits is no coordinate, and Python reads none of thousands of digits.
-    return tuple(number and int(number[:10]) for number in numbers.groups())
+    # Python reads no number of thousands of digits; one of more than ten is no coordinate anyway.
+    return tuple(number and int(number.lstrip("0")[:11] or 0) for number in numbers.groups())
 
 
 def likeliest(locations: Sequence[Location], scores: Sequence[Scores]) -> Location:

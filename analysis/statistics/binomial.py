@@ -223,9 +223,8 @@ def fit(columns: np.ndarray, data: Data, precise: bool = False) -> Fit:
         warnings.simplefilter("ignore")  # separation is found in the counts, where it is certain, and told in the result
         model = sm.GLM(data.share, columns, family=_Binomial(data.n), var_weights=data.n)
         found = model.fit(**tolerance)
-        if (
-            found.deviance > data.null_deviance * (1 + _DIVERGED) + _DIVERGED
-        ):  # more than without any column: the iteration ran away
+        # A deviance beyond that without any column: the iteration ran away.
+        if found.deviance > data.null_deviance * (1 + _DIVERGED) + _DIVERGED:
             model = sm.GLM(data.share, columns, family=_Binomial(data.n), var_weights=data.n)
             found = model.fit(method="bfgs", maxiter=500, disp=False)
             model.mu = found.mu

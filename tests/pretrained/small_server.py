@@ -149,6 +149,8 @@ class Disturbed:
                     return self.reply(int(fault), words, retry_after="0")
                 if fault == "garbage":
                     return self.reply(200, b"<html>busy</html>", "text/html")
+                if fault == "overloaded":
+                    return self.reply(200, b'{"error": {"message": "overloaded"}}')
                 if fault == "broken":
                     return self.reply(200, b'{"choices": [{')
                 if fault == "slow":

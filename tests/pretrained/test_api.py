@@ -94,7 +94,7 @@ def test_a_server_that_is_busy_broken_slow_or_cut_off_changes_nothing(server, tm
     """Each request may fail, up to two in a row; the answers are the same, and so is the count of those that came."""
     address = server()
     right, done = asked(tmp_path / "right", *FLAGS, "--llm_api", address)
-    faults = ["", "429", "", "500", "cut", "", "garbage", "", "slow", "broken", ""]
+    faults = ["", "429", "", "500", "cut", "", "garbage", "", "slow", "broken", "", "overloaded", ""]
     disturbed, told = asked(tmp_path / "disturbed", *FLAGS, "--llm_api", Disturbed(address, faults).address)
     assert disturbed == right
     assert done.stderr.splitlines()[-1] == told.stderr.splitlines()[-1]
