@@ -60,8 +60,8 @@ def by_model(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, str, str], pd.Data
 
 
 def label(model: str) -> str:
-    """Return what a model is called for people: one that was metalearned here is no pretrained one."""
-    return f"{model} (metalearned here)" if is_ours(model) else model
+    """Return what a model is called for people: one that was metalearned here is told from pretrained ones."""
+    return f"{model} (ours)" if is_ours(model) else model
 
 
 def is_ours(model: str) -> bool:

@@ -41,6 +41,8 @@ LANGUAGE_MODELS = (
     "the published ones (hatched) were graded on the second digit alone."
 )
 
+OURS = " Ours was metalearned here on the grid task alone; it is no pretrained language model."
+
 STROKE = " A stroke: a stage begins."
 
 FEW_SHOT = "Accuracy on novel items, answered from the context alone before any weight is changed. These models were not finetuned."

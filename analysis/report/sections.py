@@ -211,7 +211,8 @@ def asked(group: Group) -> Section | None:
             expected: dict[str, verdicts.Expected | None] = {rotation: "more" if rotation == "unrotated" else None}
             found += findings.differences(part, f"{model}, {scoring}", expected, pair, "context_curriculum")
     names = dict.fromkeys(map(llm.label, rows.model.astype(str)))
-    caption = captions.LANGUAGE_MODELS.format(models=", ".join(names))
+    ours = captions.OURS if any(map(llm.is_ours, rows.model.unique())) else ""
+    caption = captions.LANGUAGE_MODELS.format(models=", ".join(names)) + ours
     return Section("language_models", title, caption, jobs, picture, tables, [], found, texts=_prompts(jobs))
 
 

@@ -65,7 +65,7 @@ def test_claims_of_language_models():
 
 def test_a_model_that_was_metalearned_here_is_called_so():
     table = pd.concat([rows(model=name) for name in ("llama-causal-grid", "Llama-2-70b-hf")])
-    assert list(llm.means(table).model) == ["llama-causal-grid (metalearned here)", "Llama-2-70b-hf"]
+    assert list(llm.means(table).model) == ["llama-causal-grid (ours)", "Llama-2-70b-hf"]
     assert [llm.is_ours(name) for name in ("llama-causal-grid", "Llama-2-70b-hf")] == [True, False]
 
 
