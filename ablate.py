@@ -31,11 +31,13 @@ class Ablation:
     kind       "mask", "bernoulli" or "gaussian"
     examples   [C] the example that each position of the context belongs to, -1 at separators
     values     (layers, heads, width of a head) of the model
+    device     where `batch` makes what it adds: what is drawn is far smaller than the scores that it changes
     """
 
     kind: str
     examples: np.ndarray
     values: tuple[int, int, int]
+    device: torch.device = torch.device("cpu")
 
     def draw(self, n: int, *key: int | str) -> np.ndarray:
         """What n groups of queries share, before any level: uniforms [n, examples] for mask; for the others uniforms or
@@ -72,11 +74,11 @@ class Ablation:
             hides = draws < levels[:, None].astype(np.float32)  # [N, G, examples]
             hidden = hides[:, :, self.examples] & (self.examples >= 0)  # [N, G, C]
             contexts = np.broadcast_to(context[:, None], (n, n_groups, context.shape[1]))
-            return contexts, queries, {"bias": self._bias(torch.from_numpy(hidden))}
+            return contexts, queries, {"bias": self._bias(torch.from_numpy(hidden).to(self.device))}
         last = np.broadcast_to(context[:, None, None, -1:], (n, n_groups, n_queries, 1))
         own = np.concatenate([last, queries], axis=3).reshape(n, 1, n_groups * n_queries, length + 1)
-        level = torch.from_numpy(levels.astype(np.float32))[:, None, None]
-        values = torch.from_numpy(draws)[:, :, None]  # [N, layers, 1, heads, G, C - 1, width]
+        level = torch.from_numpy(levels.astype(np.float32)).to(self.device)[:, None, None]
+        values = torch.from_numpy(draws).to(self.device)[:, :, None]  # [N, layers, 1, heads, G, C - 1, width]
         changed = {"noise": values * level} if self.kind == "gaussian" else {"keep": values >= level}
         return context[:, None, :-1], own, changed
 
@@ -86,11 +88,11 @@ class Ablation:
         A position sees itself, and what is before it: separators, its own example, and the examples not hidden.
         """
         n = len(self.examples)
-        example = torch.from_numpy(self.examples)
+        example = torch.from_numpy(self.examples).to(hidden.device)
         own = (example[:, None] == example) & (example >= 0)  # [C, C]
-        sees = torch.cat([own, torch.zeros(1, n, dtype=torch.bool)]) | ~hidden[:, :, None, :]
-        sees &= torch.ones(n + 1, n, dtype=torch.bool).tril()
-        return torch.zeros(sees.shape).masked_fill_(~sees, torch.finfo(torch.float32).min)[:, :, None]
+        sees = torch.cat([own, own.new_zeros(1, n)]) | ~hidden[:, :, None, :]
+        sees &= own.new_ones(n + 1, n).tril()
+        return torch.zeros(sees.shape, device=hidden.device).masked_fill_(~sees, torch.finfo(torch.float32).min)[:, :, None]
 
 
 def values_shape(model: LlamaConfig) -> tuple[int, int, int]:

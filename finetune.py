@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from flags.config import Config
     from runs.records import Job
 
-STEP_CURRICULA = ("blocked", "interleaved")
 LOSS_EVERY = 10  # updates that a row of the loss is the mean of
 
 
@@ -47,7 +46,7 @@ def plan(config: Config) -> list[list[Member]]:
     rotations = (config.pt_rot_cond,) if config.test_one_rot_cond else ROTATIONS
     inits = (config.init, "random") if config.with_iwl_only and config.init != "random" else (config.init,)
     ensembles = []
-    for step_curriculum in STEP_CURRICULA:
+    for step_curriculum in config.step_curricula:
         contexts = (step_curriculum,) if config.congruent_only else CURRICULA[config.task]
         members = [
             Member(seed, init, rotation, context, step_curriculum, episode)
@@ -76,7 +75,8 @@ class Finetuning:
         self.groups = group_names(len(self.subsets) - 1)
         self.ablation = None
         if config.ablation:
-            self.ablation = Ablation(config.ablation, encoder.examples(self.episodes[0]), values_shape(ensemble.model.config))
+            examples = encoder.examples(self.episodes[0])
+            self.ablation = Ablation(config.ablation, examples, values_shape(ensemble.model.config), ensemble.device)
         self.step = 0
         self.loss_sum = np.zeros(len(members))
         self.loss_count = 0

@@ -51,7 +51,7 @@ def _conditions(config: Config) -> list[tuple[str, str, str, str]]:
     contexts = ("blocked", "interleaved") + (("aligned", "misaligned") if config.task == "grid" else ())
     rotations = (config.pt_rot_cond,) if config.test_one_rot_cond else ("unrotated", "rotated")
     inits = (config.init, "random") if config.with_iwl_only and config.init != "random" else (config.init,)
-    pairs = product(contexts, ("blocked", "interleaved"))
+    pairs = product(contexts, config.step_curricula)
     return [(i, r, *p) for i, r, p in product(inits, rotations, pairs) if p[0] == p[1] or not config.congruent_only]
 
 

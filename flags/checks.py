@@ -116,6 +116,8 @@ def _check_ablation(config: Config) -> None:
             raise BadInput("pt_rot_cond", "rotated", "a trade-off is measured on rule-like, unrotated tasks")
         if config.with_iwl_only:
             raise BadInput("with_iwl_only", "", "a trade-off has metalearned models alone; leave the flag out")
+        if config.step_cond == "blocked":
+            raise BadInput("step_cond", "blocked", "a trade-off is measured on interleaved updates")
         if not config.n_finetuning_steps:
             raise BadInput("n_blocks", config.n_blocks, "a trade-off needs finetuning, of at least a block and a step")
     if config.is_sweep and config.model_path:

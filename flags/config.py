@@ -144,6 +144,7 @@ class Config:
     finetune_test_every: int = flag(FINETUNING, 20, "updates between two tests", low=1)
     test_one_rot_cond: bool = flag(FINETUNING, False, "finetune on the rotation of metalearning only")
     congruent_only: bool = flag(FINETUNING, False, "only blocked/blocked and interleaved/interleaved curricula")
+    step_cond: str = flag(FINETUNING, "both", "step curriculum of finetuning; a trade-off measures interleaved alone", choices=("both", "blocked", "interleaved"))
     with_iwl_only: bool = flag(FINETUNING, False, "finetune randomly initialised models beside the metalearned ones")
 
     ablation: str | None = flag(ABLATION, None, "how finetuning and its tests disturb the context: examples hidden, values zeroed, noise on values", choices=("mask", "bernoulli", "gaussian"))
@@ -182,6 +183,10 @@ class Config:
     @property
     def seeds(self) -> tuple[int, ...]:
         return self.base_seeds or tuple(range(self.seed, self.seed + self.n_runs))
+
+    @property
+    def step_curricula(self) -> tuple[str, ...]:
+        return ("blocked", "interleaved") if self.step_cond == "both" else (self.step_cond,)
 
     @property
     def test_levels(self) -> tuple[float, ...]:

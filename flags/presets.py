@@ -159,6 +159,7 @@ _TRADE_OFF = {
     "stop_early": False,
     "test_one_rot_cond": True,
     "congruent_only": True,
+    "step_cond": "interleaved",
     "with_iwl_only": False,
     "ablation_level": None,
 }

@@ -12,7 +12,7 @@ from flags.config import CATEGORY, DATA, FINETUNING, GRID, MODEL, PROMPT, Config
 # Flags of the task, the model and finetuning that change no number of a condition that both programs test.
 NOT_OF_SIZE = {
     *("task", "load_model_from", "base_seed", "load_vocab", "n_train", "n_val", "max_len"),
-    *("congruent_only", "with_iwl_only", "test_one_rot_cond", "finetune_test_every"),
+    *("congruent_only", "with_iwl_only", "test_one_rot_cond", "step_cond", "finetune_test_every"),
 }
 
 

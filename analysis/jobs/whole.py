@@ -17,7 +17,6 @@ from analysis.jobs.whole_metalearning import check_losses, check_validations
 from analysis.jobs.words import CURRICULA, ROTATIONS
 
 LOSS_EVERY = 10  # updates of finetuning that a row of its loss is the mean of
-STEP_CURRICULA = ("blocked", "interleaved")
 PAIR = ("context_curriculum", "step_curriculum")
 
 
@@ -51,12 +50,12 @@ def _check_finetuning(job: Job, name: str, path: Path, rows: pd.DataFrame) -> No
     last = rows.step.max() if len(rows) else 0
     if last < total:
         raise BadTable(f"{path}, line {len(rows) + 1}: ends at step {last} of {total}; lines are missing")
-    contexts = CURRICULA if job.task == "grid" else STEP_CURRICULA
+    contexts = CURRICULA if job.task == "grid" else ("blocked", "interleaved")
     expected: dict[str | tuple[str, str], Sequence[Any]] = {
         "seed": job.seeds,
         "init": (config.init, "random") if flags["with_iwl_only"] and config.init != "random" else (config.init,),
         "rotation": (flags["pt_rot_cond"],) if flags["test_one_rot_cond"] else ROTATIONS,
-        PAIR: [(c, s) for s in STEP_CURRICULA for c in contexts if c == s or not flags["congruent_only"]],
+        PAIR: [(c, s) for s in config.step_curricula for c in contexts if c == s or not flags["congruent_only"]],
         "episode": range(flags["n_test"]),
         "step": steps,
     }
