@@ -1,7 +1,7 @@
 """Jobs to hand on: their tables, compressed, what says how they were made, and what a language model was asked; without pictures.
 
 python -m analysis.sample RESULTS FOLDER               copies every finished job under RESULTS to the same place under FOLDER
-python -m analysis.sample RESULTS FOLDER --weights     with the kept weights of each seed, and their SHA-256
+python -m analysis.sample RESULTS FOLDER --weights     with the kept weights of each metalearned seed, and their SHA-256
 
 The report and the notebooks read such a folder as they read results/. Equal jobs give equal bytes.
 """
@@ -40,7 +40,8 @@ def copy(results: Path, folder: Path, weights: bool = False) -> int:
     moved: list[Path] = []
     try:
         for number, job in enumerate(jobs):
-            written += _copy_job(job.folder, unfinished / str(number), weights)
+            is_metalearned = job.flags["n_epochs"] > 0  # else the weights are its base's, or drawn
+            written += _copy_job(job.folder, unfinished / str(number), weights and is_metalearned)
         for number, target in sorted(enumerate(targets), key=lambda each: len(each[1].parts)):  # a job may lie in another's folder
             target.parent.mkdir(parents=True, exist_ok=True)
             (unfinished / str(number)).rename(target)
