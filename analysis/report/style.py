@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,6 +54,12 @@ def ours() -> Iterator[None]:
 def of_seeds(n: int) -> str:
     """Say what a figure's dots, bars and bands are, for its title."""
     return f"{n} seeds (dots); {INTERVAL}" if n > 1 else "1 seed; bars: 95 % t interval over episodes"
+
+
+def title(figure: Figure, text: str, size: float) -> None:
+    """Write the title of a figure, its lines broken where they would be wider than the figure. size: of the font, in points."""
+    width = int(figure.get_figwidth() * 72 / (0.56 * size))  # characters: one is about .56 of its size wide
+    figure.suptitle("\n".join(textwrap.fill(line, width) for line in text.splitlines()), fontsize=size)
 
 
 def save(figure: Figure, path: Path) -> None:

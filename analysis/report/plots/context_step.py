@@ -32,6 +32,6 @@ def draw(rows: pd.DataFrame, title: str, path: Path) -> None:
             parts.forgotten_line(axes, there.subset.nunique())
             axes.set_title(style.ROTATION_LABELS[rotation].replace("\n", " "))
             axes.set_ylabel("accuracy on study items after training" if rotation == rotations[0] else "")
-        figure.suptitle(f"{title}\n{style.of_seeds(last.seed.nunique())}", fontsize=10)
+        style.title(figure, f"{title}\n{style.of_seeds(last.seed.nunique())}", 10)
         parts.legend_below(figure, panels[0], 4, title="step curriculum")
         style.save(figure, path)

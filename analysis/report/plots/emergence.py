@@ -47,5 +47,5 @@ def draw(rows: pd.DataFrame, chance: float, title: str, path: Path) -> None:
         for axes in panels[:, 0]:
             axes.set_ylabel("accuracy on novel items\nof validation episodes")
         parts.legend_below(figure, list(panels.flat[: len(conditions)]), 6)
-        figure.suptitle(title, fontsize=11)
+        style.title(figure, title, 11)
         style.save(figure, path)

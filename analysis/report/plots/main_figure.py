@@ -66,7 +66,7 @@ def draw(data: Data, title: str, path: Path) -> None:
                 axes[1].set_ylabel("training loss (nats per token)")
             panels += axes[:1]
         parts.legend_below(figure, panels, 5)
-        figure.suptitle(f"{title}\n{style.of_seeds(rows.seed.nunique())}", fontsize=11)
+        style.title(figure, f"{title}\n{style.of_seeds(rows.seed.nunique())}", 11)
         style.save(figure, path)
 
 

@@ -48,7 +48,7 @@ def draw(found: TradeOff, path: Path, published: tuple[Means, Means] = ({}, {}),
         _bars(axes[3], found.retention, "training_level", [colors[level] for level in levels], published[1])
         axes[3].set(title=f"Retention: study items, {highest}", xlabel="level while training\n" + LEVEL_LABELS[found.ablation])
         of = f"mean and 95 % t interval over {found.n_units} {found.units}"
-        figure.suptitle(f"{found.task} task{size}, rule-like, interleaved (bars: {of})", fontsize=10)
+        style.title(figure, f"{found.task} task{size}, rule-like, interleaved (bars: {of})", 10)
         parts.legend_below(figure, list(axes), 14, title="lines: level while training")
         style.save(figure, path)
 
