@@ -37,7 +37,7 @@ class Ablation:
     kind: str
     examples: np.ndarray
     values: tuple[int, int, int]
-    device: torch.device = torch.device("cpu")
+    device: torch.device | str = "cpu"
 
     def draw(self, n: int, *key: int | str) -> np.ndarray:
         """What n groups of queries share, before any level: uniforms [n, examples] for mask; for the others uniforms or

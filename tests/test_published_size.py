@@ -16,6 +16,7 @@ from tests.conftest import ROOT, built
 
 PAPER = ROOT / "results/paper"
 JOBS = sorted(path.parent for path in PAPER.rglob("summary.json"))
+WITH_WEIGHTS = [job for job in JOBS if (job / "checkpoints").exists()]
 
 
 def test_there_are_some_and_they_are_small():
@@ -27,7 +28,7 @@ def test_there_are_some_and_they_are_small():
     assert sum(path.stat().st_size for path in PAPER.rglob("*") if path.is_file()) < 40e6
 
 
-@pytest.mark.parametrize("folder", [job for job in JOBS if (job / "checkpoints").exists()], ids=lambda folder: str(folder.relative_to(PAPER)))
+@pytest.mark.parametrize("folder", WITH_WEIGHTS, ids=lambda folder: str(folder.relative_to(PAPER)))
 def test_weights_are_whole_and_answer_as_stated(folder):
     """Few-shot on the ten rule-like, blocked test episodes, from the weights alone."""
     lines = (folder / "checkpoints/SHA256SUMS").read_text(encoding="utf-8").splitlines()

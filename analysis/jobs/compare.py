@@ -16,7 +16,7 @@ from flags.presets import TRADE_OFFS
 
 MAY_DIFFER = {
     **dict.fromkeys(("seed", "n_runs", "base_seed", "base_seeds"), "replications, which a mean is over"),
-    **dict.fromkeys(("with_iwl_only", "test_one_rot_cond", "congruent_only", "step_cond"), "which conditions are finetuned, not how"),
+    **dict.fromkeys(("with_iwl_only", "test_one_rot_cond", "congruent_only", "step_cond"), "which conditions, not how"),
     "experiment": "what figures compare",
     "max_members": "models that share a pass: their numbers differ by rounding alone",
     "restarts": "a seed that learns at its first start is the same with any number of restarts",

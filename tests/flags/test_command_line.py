@@ -59,9 +59,9 @@ def test_published_trade_offs_are_the_paper_preset(task, kind, levels, experimen
         pytest.skip("the other task's base")
     low, high, number = levels
     passed = parse(
-        f"--load_model_from {finished_job[1]} --n_epochs 0 --pt_cond interleaved --test_one_rot_cond --congruent_only --step_cond interleaved "
-        f"--ablation {kind} --ablation_level 0.3 --test_ablation_level_min {low} --test_ablation_level_max {high} "
-        f"--test_ablation_level_num {number} --n_blocks 4 {TRADE_OFF[task]}".split()
+        f"--load_model_from {finished_job[1]} --n_epochs 0 --pt_cond interleaved --test_one_rot_cond --congruent_only "
+        f"--step_cond interleaved --ablation {kind} --ablation_level 0.3 --test_ablation_level_min {low} "
+        f"--test_ablation_level_max {high} --test_ablation_level_num {number} --n_blocks 4 {TRADE_OFF[task]}".split()
     )
     preset = parse(f"--preset paper --experiment {experiment} --load_model_from {finished_job[1]} --ablation_level 0.3".split())
     here, there = passed.defining_values(), preset.defining_values()

@@ -42,6 +42,6 @@ def draw(rows: pd.DataFrame, published: dict[str, parts.Published], path: Path) 
                 panels[i, j].set_title(f"{'rule-like' if rotation == 'unrotated' else 'rotated'}: {pair[0]} and {pair[1]}")
                 panels[i, j].set_ylabel("accuracy on novel items")
         parts.legend_below(figure, list(panels.flat), 5)
-        text = "Language models on the grid task, in context (95 % t intervals over episodes; hatched: published, without intervals)"
-        style.title(figure, text, 10)
+        what = "95 % t intervals over episodes; hatched: published, without intervals"
+        style.title(figure, f"Language models on the grid task, in context ({what})", 10)
         style.save(figure, path)
