@@ -25,6 +25,8 @@ from tests.conftest import TINY, built, configured
         ("--task category", 2 * 2 * 2),
         ("--task grid --congruent_only", 2 * 2),
         ("--task grid --congruent_only --test_one_rot_cond", 2),
+        ("--task grid --step_cond interleaved", 2 * 4),
+        ("--task category --congruent_only --step_cond blocked", 2),
         ("--task category --with_iwl_only", 2 * 2 * 2 * 2),
         ("--task category --with_iwl_only --n_epochs 0", 2 * 2 * 2),
     ],
@@ -44,6 +46,13 @@ def test_hidden_examples_make_smaller_ensembles():
     flags = "--task grid --congruent_only --ablation mask --test_one_rot_cond --max_members 40"  # batches of 5 items
     assert [len(e) for e in plan(configured(f"{flags} --ablation_level 0.2"))] == [8, 2, 8, 2]
     assert [len(e) for e in plan(configured(f"{flags} --ablation_level 0"))] == [10, 10]
+
+
+@pytest.mark.parametrize("curriculum", ["blocked", "interleaved"])
+def test_members_of_one_step_curriculum_are_those_of_both(curriculum):
+    flags = "--task grid --n_runs 2 --max_members 20"
+    alone = [m for ensemble in plan(configured(f"{flags} --step_cond {curriculum}")) for m in ensemble]
+    assert alone == [m for ensemble in plan(configured(flags)) for m in ensemble if m.step_curriculum == curriculum]
 
 
 def test_rotation_of_metalearning_only():

@@ -184,6 +184,7 @@ def test_distractors_and_positions_lengthen_items():
         ),
         ("--load_model_from BASE --experiment tradeoff_mask --with_iwl_only", "--with_iwl_only: a trade-off has"),
         ("--load_model_from BASE --experiment tradeoff_mask --pt_rot_cond rotated", "--pt_rot_cond rotated: a trade-off is"),
+        ("--load_model_from BASE --experiment tradeoff_mask --step_cond blocked", "--step_cond blocked: a trade-off is"),
         ("--load_model_from BASE --experiment tradeoff_mask --model_path m", "--model_path m: a trade-off at all levels has"),
         (
             "--load_model_from BASE --experiment tradeoff_mask --out_dir BASE",
