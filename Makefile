@@ -1,6 +1,7 @@
 # Only Python ≥ 3.11 and make are needed; everything else is installed into .venv.
 PYTHON ?= python3
 RUN = .venv/bin/python
+COMPILE = $(RUN) -m piptools compile --quiet --strip-extras --allow-unsafe --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
 .PHONY: demo report notebooks notebooks-in-place test test-slurm test-page test-llm test-kill lint requirements
 
@@ -17,28 +18,28 @@ notebooks: .venv/installed  ## run all notebooks on the samples, and leave those
 notebooks-in-place: .venv/installed  ## run them and keep what they show
 	$(RUN) -m jupyter nbconvert --log-level ERROR --to notebook --execute --inplace notebooks/*.ipynb
 
-test: .venv/installed  ## the whole test suite
+test: .venv/installed-test  ## the whole test suite
 	$(RUN) -m pytest
 
-test-slurm: .venv/installed  ## the scripts on a real SLURM of one node; as root, on Debian
+test-slurm: .venv/installed-test  ## the scripts on a real SLURM of one node; as root, on Debian
 	@if tests/slurm/install.sh; then $(RUN) -m pytest --override-ini addopts= -q --durations=5 tests/slurm; \
 	elif [ -n "$$REQUIRE_SLURM" ]; then echo "NO SLURM, and REQUIRE_SLURM is set" >&2; exit 1; \
 	else echo "NO SLURM: THE SCRIPTS WERE NOT TESTED" >&2; fi
 
-test-page: .venv/installed  ## the report's page in Chromium, by axe-core; as root, on Debian
+test-page: .venv/installed-test  ## the report's page in Chromium, by axe-core; as root, on Debian
 	@if tests/install.sh "chromium fonts-dejavu-core" chromium && $(RUN) tests/page/axe.py; then $(RUN) -m pytest --override-ini addopts= -q tests/page; \
 	elif [ -n "$$REQUIRE_PAGE" ]; then echo "NO CHROMIUM OR NO AXE-CORE, and REQUIRE_PAGE is set" >&2; exit 1; \
 	else echo "NO CHROMIUM OR NO AXE-CORE: THE PAGE WAS NOT LOOKED AT" >&2; fi
 
-test-llm: .venv/installed  ## a real pretrained model from a file, a folder and llama.cpp's server; servers that fail (downloads 200 MB once)
+test-llm: .venv/installed-test  ## a real pretrained model from a file, a folder and llama.cpp's server; servers that fail (downloads 200 MB once)
 	@if tests/pretrained/install.sh; then tests/pretrained/.venv/bin/python -m pytest --override-ini addopts= -q --durations=5 tests/pretrained; \
 	elif [ -n "$$REQUIRE_LLM" ]; then echo "NO PRETRAINED MODEL, and REQUIRE_LLM is set" >&2; exit 1; \
 	else echo "NO PRETRAINED MODEL COULD BE HAD: NONE WAS ASKED" >&2; fi
 
-test-kill: .venv/installed  ## kills a job dozens of times in each phase
+test-kill: .venv/installed-test  ## kills a job dozens of times in each phase
 	$(RUN) -m pytest --override-ini addopts= -q -s tests/kill
 
-lint: .venv/installed
+lint: .venv/installed-test
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 
@@ -48,8 +49,13 @@ lint: .venv/installed
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-requirements: .venv/installed  ## compile requirements.txt anew from requirements.in, and requirements-llm.txt
+.venv/installed-test: .venv/installed requirements-test.txt
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-test.txt
+	@touch $@
+
+requirements: .venv/installed  ## compile requirements.txt, requirements-test.txt and requirements-llm.txt anew, each from its .in
 	$(RUN) -m pip install --quiet pip-tools
-	$(RUN) -m piptools compile --quiet --upgrade --strip-extras --allow-unsafe --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements.txt requirements.in
+	$(COMPILE) --upgrade --output-file requirements.txt requirements.in
 	sed -i 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements.txt  # the same pin serves machines with a GPU
-	$(RUN) -m piptools compile --quiet --strip-extras --allow-unsafe --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements-llm.txt requirements-llm.in
+	$(COMPILE) --upgrade --output-file requirements-test.txt requirements-test.in
+	$(COMPILE) --output-file requirements-llm.txt requirements-llm.in

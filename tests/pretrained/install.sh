@@ -2,7 +2,7 @@
 # Installs what tests/pretrained/requirements.txt lists, into an environment of its own that sees the packages of .venv: tests/pretrained/.venv
 here=$(dirname "$0")
 own=$here/.venv
-wanted=$(cat "$here/requirements.txt" "$here/../../requirements-llm.txt" "$here/../../requirements.txt")
+wanted=$(cat "$here/requirements.txt" "$here"/../../requirements*.txt)
 [ -f "$own/installed" ] && [ "$(cat "$own/installed")" = "$wanted" ] && exit 0
 python=$here/../../.venv/bin/python
 "$python" -m venv "$own" || exit 1
