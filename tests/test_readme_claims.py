@@ -6,14 +6,15 @@ import pandas as pd
 
 from analysis.jobs.load import load
 from analysis.report import claims
+from analysis.report.findings import number
 from analysis.report.group import groups_of
 from tests.conftest import ROOT
 
 
 def cell(row: pd.Series) -> str:
     """Return a difference or correlation as the table shows it: value, 95 % t interval, verdict."""
-    numbers = f"{row.ours:.2f}" if row.alike else f"{row.ours:.2f} ({row.low:.2f} to {row.high:.2f})"
-    return f"{numbers.replace('-', '−')}: {row.holds}"
+    numbers = number(row.ours) if row.alike else f"{number(row.ours)} ({number(row.low)} to {number(row.high)})"
+    return f"{numbers}: {row.holds}"
 
 
 def table() -> list[str]:

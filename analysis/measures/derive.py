@@ -45,6 +45,12 @@ def after_training(rows: pd.DataFrame) -> pd.DataFrame:
     return study[(study.step > 0) & (study.step == study.groupby("job").step.transform("max"))]
 
 
+def novel_after_training(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the novel queries at the last step."""
+    novel = rows[rows.subset == "novel"]
+    return novel[(novel.step > 0) & (novel.step == novel.groupby("job").step.transform("max"))]
+
+
 def items_alike(rows: pd.DataFrame) -> pd.DataFrame:
     """The groups of each episode added up, so that means over rows weight items alike: on the grid's 5 + 4, another mean."""
     by = ["job", *EPISODE, "init", "step"]

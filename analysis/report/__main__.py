@@ -100,6 +100,7 @@ def write(report: Report, out: Path) -> Path:
             files={(picture, title): name for name, (picture, title, _) in zip(names, tables, strict=True)},
             replicated=replicated,
             made=_made(report.sweep.root),
+            has_readme=(report.sweep.root / "README.md").exists(),
             first_sentence=lambda text: text.split(". ")[0] + ".",
         ),
         encoding="utf-8",

@@ -17,7 +17,7 @@ TRADE_OFF = (
     "left to right: generalisation, few-shot accuracy on novel items, by the level at the test; learning, accuracy on study "
     "items tested at the level trained at, over updates, a line a level; errors, the training loss, likewise; retention, "
     "accuracy on study items at the end, tested at the highest level trained at. Rule-like tasks, interleaved contexts and "
-    "updates. Bars: mean and 95 % t interval over {units}."
+    "updates. Bars and whiskers: mean and 95 % t interval over {units}."
 )
 
 CONTEXTS = (
@@ -30,10 +30,9 @@ CONTEXT_STEP = (
     "Accuracy on study items after training, with the order in the context (places) and over weight updates (colours) set apart."
 )
 
-EMERGENCE = (
-    "Accuracy on the novel items of held-out validation episodes over the updates of metalearning, a line a seed. "
-    "A line that falls back is of a seed that started again, from other initial weights."
-)
+EMERGENCE = "Accuracy on the novel items of held-out validation episodes over the updates of metalearning, a line a seed."
+
+RESTARTED = " A line that falls back to chance is of a seed that started again, from other initial weights."
 
 LANGUAGE_MODELS = (
     "Causal language models answer the novel items of grid episodes from the context alone: {models}. Left: blocked and "
@@ -43,14 +42,14 @@ LANGUAGE_MODELS = (
 
 OURS = " Ours was metalearned here on the grid task alone; it is no pretrained language model."
 
-STROKE = " A stroke: a stage begins."
+STROKE = " A stroke: a stage begins. Accuracy is on the stage's own task, so that a line may fall where a harder one begins."
 
 FEW_SHOT = "Accuracy on novel items, answered from the context alone before any weight is changed. These models were not finetuned."
 
-PUBLISHED = " Diamonds: published means, at the size of the paper."
+PUBLISHED = " Diamonds: published means, at the size of the paper, with a 95 % t interval where each seed was published."
 
 
 def notes(n_seeds: int, with_published: bool) -> str:
     """Say what the marks of a figure are."""
     over = "seeds; dots: seeds" if n_seeds > 1 else "episodes"
-    return f" Bars and bands: 95 % t interval over {over}." + (PUBLISHED if with_published else "")
+    return f" Whiskers and bands: 95 % t interval over {over}." + (PUBLISHED if with_published else "")

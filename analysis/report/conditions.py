@@ -29,6 +29,18 @@ WORDS = {
     "iwl_init_scale": "scale of random initial weights",
 }
 
+METALEARNING = {
+    "weight_init": "initial weights",
+    "init_scale": "their scale",
+    "readout_steps": "updates of the readout alone first",
+    "pretrain_lr": "learning rate",
+    "lr_schedule": "schedule",
+    "warmup_steps": "warm-up updates",
+    "adam_beta2": "Adam's β₂",
+    "queries_per_episode": "queries a context",
+    "keep_by": "kept model by",
+}
+
 
 def differences(group: Group, jobs: list[Job], metalearned: bool) -> list[str]:
     """A line for each thing in which a section's jobs differ from the paper's; of `metalearned` models also how they came to be."""
@@ -38,6 +50,8 @@ def differences(group: Group, jobs: list[Job], metalearned: bool) -> list[str]:
             found[f"{WORDS.get(name, f'--{name}')}: {_word(ours)} (paper {_word(theirs)})"] = None
         if metalearned and (job.flags["n_epochs"] or job.flags["load_model_from"]):
             found[f"metalearning: {_recipe(job)}"] = None
+            if beside := list(_beside_published(job)):
+                found[f"its last stage: {'; '.join(beside)}"] = None
     trained = [job for job in jobs if metalearned and job.experiment == "icl_iwl" and job.flags["n_epochs"]]
     return [*found, *(_starts(group, trained) if trained else ())]
 
@@ -47,6 +61,18 @@ def _recipe(job: Job) -> str:
     stages = len(job.flags["stages"])
     after = f", {stages} stages before the last" if stages else ""
     return f"the {recipe} recipe{after}" + (", going on from loaded weights" if job.flags["load_model_from"] else "")
+
+
+def _beside_published(job: Job) -> Iterator[str]:
+    """Each setting of metalearning, or of its last stage, that is not the published recipe's."""
+    flags = job.flags
+    of_paper = {**presets.PAPER_VALUES[job.task], **presets.RECIPES["published"][job.task]}
+    skipped = {"pretrain_bs", *((*presets.OF_START, "readout_steps") if presets.no_start(flags) else ())}
+    for name, word in METALEARNING.items():
+        if name in of_paper and name not in skipped and flags[name] != of_paper[name]:
+            yield f"{word} {_word(flags[name])} (paper {_word(of_paper[name])})"
+    if (ours := flags["pretrain_bs"] // flags["queries_per_episode"]) != (theirs := of_paper["pretrain_bs"]):
+        yield f"contexts an update {ours} (paper {theirs})"
 
 
 def _starts(group: Group, jobs: list[Job]) -> Iterator[str]:

@@ -17,8 +17,8 @@ NAMES = {"unrotated": "rule-like tasks", "rotated": "rotated tasks"}
 
 
 def number(value: float) -> str:
-    """A number of a sentence: two decimals, without the 0 before them, and a true minus sign."""
-    text = f"{abs(value):.2f}"
+    """Return a number of a sentence: two decimals, or more where these are zeros; no 0 before them, and a true minus sign."""
+    text = next((text for text in (f"{abs(value):.{n}f}" for n in (2, 3, 4)) if float(text)), "0.00")
     text = text[1:] if text.startswith("0.") else text
     return f"−{text}" if value < 0 and float(text) else text
 
@@ -73,15 +73,30 @@ def differences(
         yield sentence(f"{subject}, {NAMES[rotation]}", {name: means[name] for name in pair}, found, row.over, of_rotation)
 
 
+def of_novel(first: pd.DataFrame, last: pd.DataFrame) -> Iterator[str]:
+    """Say what finetuning on study items does to novel ones, by rotation. first, last: novel queries before and after it."""
+    for rotation, of_rotation in last.groupby("rotation", sort=False):
+        of_first = first[first.rotation == rotation]
+        told = []
+        for curriculum in ("blocked", "interleaved"):
+            before, after = (rows[rows.curriculum == curriculum] for rows in (of_first, of_rotation))
+            if len(before) and len(after):
+                means = [effects.mean_interval(rows, ["curriculum"])["mean"].iloc[0] for rows in (before, after)]
+                told.append(f"{curriculum} {number(means[0])} before and {number(means[1])} after")
+        if told:
+            yield f"Novel items before and after finetuning, {NAMES[rotation]}: {'; '.join(told)}."
+
+
 def of_advantage(first: pd.DataFrame, rotation: str, curriculum: str) -> Iterator[str]:
-    """Whether models metalearned on another condition have a few-shot blocking advantage on it."""
+    """Say whether models metalearned on another condition have a few-shot blocking advantage on it."""
     there = first[first.rotation == rotation]
     if there.curriculum.nunique() < 2:
         return
     row = effects.effect_size(there, "curriculum", reference={"curriculum": "interleaved"}).iloc[0]
-    shown = verdicts.holds(effects.of_row(row, row.difference), "more")
-    said = {"yes": "has a", "no": "has no", "not settled": "shows no settled"}[shown]
-    yield f"What was metalearned on {rotation}, {curriculum} contexts {said} few-shot blocking advantage on {NAMES[rotation]}."
+    found = effects.of_row(row, row.difference)
+    said = {"yes": "a", "no": "no", "not settled": "no settled"}[verdicts.holds(found, "more")]
+    of = f"metalearned on {rotation}, {curriculum} contexts ({units(found, row.over)})"
+    yield f"Models {of} show {said} few-shot blocking advantage on {NAMES[rotation]}."
 
 
 def of_trade_off(found: TradeOff) -> Iterator[str]:
@@ -111,15 +126,15 @@ def of_emergence(novel: pd.DataFrame) -> Iterator[str]:
     of_seed = accuracy.groupby(by, observed=True)
     last = accuracy[accuracy.stage == of_seed.stage.transform("max")]
     reached = last[last.accuracy > 0.9].groupby(by, observed=True).updates.min()
-    said = f"{len(reached)} of {of_seed.ngroups} seeds and conditions answer more than .9 of the last stage's novel queries"
+    said = f"{len(reached)} of {of_seed.ngroups} metalearned models answer more than .9 of the last stage's novel queries"
+    began = (reached == 0).sum()  # from metalearned weights
+    reached = reached[reached > 0]
     if len(reached):
         between = f"{reached.min():,}" if reached.min() == reached.max() else f"{reached.min():,} to {reached.max():,}"
         said += f", first after {between} updates"
     yield f"{said}."
-    begun = accuracy[(accuracy.updates == 0) & (accuracy.accuracy > 0.9)]
-    if len(begun):
-        n = begun.groupby(by, observed=True).ngroups
-        yield f"{n} of them {'begins' if n == 1 else 'begin'} above .9: from metalearned weights."
+    if began:
+        yield f"{began} of them {'begins' if began == 1 else 'begin'} above .9, from metalearned weights."
 
 
 def of_groups(rows: pd.DataFrame) -> Iterator[str]:

@@ -29,8 +29,9 @@ def _p(value: object) -> str:
 
 
 def _three(value: float) -> str:
-    """Three decimals, and no minus before a zero."""
-    return f"{round(value, 3) + 0.0:.3f}"
+    """Return three decimals, four if they were zeros, and no minus before a zero."""
+    n_decimals = 3 if round(value, 3) or not round(value, 4) else 4
+    return f"{round(value, n_decimals) + 0.0:.{n_decimals}f}" if round(value, n_decimals) else "0.000"
 
 
 def _interval(low: float, high: float, alike: object = False) -> str:

@@ -69,8 +69,8 @@ def in_context(group: Group, rotation: str = "unrotated", curriculum: str = "blo
     tables = {"Few-shot accuracy on novel items": effects.mean_interval(first, by)}
     if len(last):
         tables["Accuracy on study items after training"] = effects.mean_interval(last, by)
-        tables["… items alike"] = effects.mean_interval(derive.congruent(derive.items_alike(last)), by)
-        tables["… of each group"] = effects.mean_interval(last.astype({"subset": str}), [*by, "subset"])
+        tables["The same, items counted alike"] = effects.mean_interval(derive.congruent(derive.items_alike(last)), by)
+        tables["The same, of each group"] = effects.mean_interval(last.astype({"subset": str}), [*by, "subset"])
     tables["Tests, ICL only (few-shot)"] = inference.model_tests(first)
     tables["Effects, ICL only (few-shot)"] = inference.effect_sizes(first)
     if len(last):
@@ -81,6 +81,7 @@ def in_context(group: Group, rotation: str = "unrotated", curriculum: str = "blo
     caption = (captions.IN_CONTEXT if len(last) else captions.FEW_SHOT) + captions.notes(kept.seed.nunique(), bool(shown[0]))
     found = [*findings.differences(first, "Few-shot", FEW_SHOT if is_published else NOTHING, BLOCKED_FIRST)]
     found += findings.differences(last, "After training", AFTER if is_published else NOTHING, INTERLEAVED_FIRST)
+    found += findings.of_novel(first, derive.congruent(derive.novel_after_training(kept))) if len(last) else ()
     found += [] if is_published else findings.of_advantage(first, rotation, curriculum)
     curves = interactive.curves(kept) if len(last) else None
     return Section(name, title, caption, jobs, picture, tables, notes, found, curves=curves)
@@ -100,8 +101,8 @@ def in_weights(group: Group) -> Section | None:
     by = ["rotation", "curriculum"]
     tables = {
         "Accuracy on study items after training": effects.mean_interval(last, by),
-        "… items alike": effects.mean_interval(derive.congruent(derive.items_alike(last)), by),
-        "… of each group": effects.mean_interval(last.astype({"subset": str}), [*by, "subset"]),
+        "The same, items counted alike": effects.mean_interval(derive.congruent(derive.items_alike(last)), by),
+        "The same, of each group": effects.mean_interval(last.astype({"subset": str}), [*by, "subset"]),
         "Tests": inference.model_tests(last),
         "Effects": inference.effect_sizes(last),
         "Forgetting at each switch of block": _forgetting(rows),
@@ -186,7 +187,8 @@ def emerging(group: Group) -> Section | None:
     table = kept[["pt_rotation", "pt_curriculum", "seed", "stage", "step", "updates", "accuracy", "loss"]]
     found = [*findings.of_emergence(rows[rows.subset == "novel"])]
     table = table.dropna(axis=1, how="all")  # tables of earlier programs have no loss
-    caption = captions.EMERGENCE + (captions.STROKE if rows.stage.max() > 1 else "")
+    caption = captions.EMERGENCE + (captions.RESTARTED if rows.start.max() > 1 else "")
+    caption += captions.STROKE if rows.stage.max() > 1 else ""
     return Section("emergence", title, caption, jobs, picture, {"The kept model of each seed": table}, [], found)
 
 
@@ -250,6 +252,7 @@ class Entry:
         """The section of a group, with what sets its jobs apart; None if the group has no jobs for it."""
         section = self.draw(group)
         if section and section.jobs[0].experiment != "llm":
+            section.tables = {title: table for title, table in section.tables.items() if "p" not in table or table.p.notna().any()}
             section.differences = conditions.differences(group, section.jobs, metalearned=section.name != "main_iwl_only")
         return section
 

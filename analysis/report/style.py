@@ -36,7 +36,7 @@ RC = {
 
 PUBLISHED = {"marker": "D", "s": 26, "facecolor": "white", "edgecolor": "black", "linewidth": 1.0, "zorder": 6}
 PUBLISHED_LABEL = "published mean"
-INTERVAL = "bars, bands: 95 % t interval over seeds"
+INTERVAL = "whiskers, bands: 95 % t interval over seeds"
 
 
 @contextlib.contextmanager
@@ -53,7 +53,7 @@ def ours() -> Iterator[None]:
 
 def of_seeds(n: int) -> str:
     """Say what a figure's dots, bars and bands are, for its title."""
-    return f"{n} seeds (dots); {INTERVAL}" if n > 1 else "1 seed; bars: 95 % t interval over episodes"
+    return f"{n} seeds (dots); {INTERVAL}" if n > 1 else "1 seed; whiskers: 95 % t interval over episodes"
 
 
 def title(figure: Figure, text: str, size: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pandas as pd
+from scipy.stats import chi2
 
 from analysis.statistics import binomial, effects
 from analysis.statistics.checks import Family, check_columns, check_family
@@ -38,7 +39,12 @@ def model_tests(rows: pd.DataFrame, family: Family = "quasibinomial", effect: st
             _attempt(f"{family}, simple effects", lambda: binomial.simple_effects(rows, effect, "rotation", family=family))
         )
     if "seed" in rows and rows.seed.nunique() > 1:
-        parts.append(_attempt("seeds as clusters, sum contrasts", lambda: clustered(rows, factors, contrasts="sum")))
+        found = _attempt("seeds as clusters, sum contrasts", lambda: clustered(rows, factors, contrasts="sum"))
+        smallest = float(chi2.sf(rows.seed.nunique(), 1))  # its χ² is at most the number of seeds
+        if smallest > 0.05:
+            few = f"With {rows.seed.nunique()} seeds as clusters no p of one degree of freedom falls below {smallest:.3f}."
+            found["note"] = found.note.fillna("").replace("", few)
+        parts.append(found)
     found = pd.concat(parts, ignore_index=True)[COLUMNS]
     return found.assign(note=found.note.where(~found.note.duplicated(), ""))
 

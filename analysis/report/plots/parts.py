@@ -11,13 +11,11 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 
 from analysis.report import style
 from analysis.statistics.effects import Interval, band
 
 Published = Mapping[tuple[str, str], Interval]
-HALO = [withStroke(linewidth=2.2, foreground="white")]  # so that no line strikes a number through
 
 
 def grouped_bars(
@@ -54,7 +52,7 @@ def grouped_bars(
                 bar.set_hatch("///" if place in hatched else None)
         for place, value, high in zip(at, rows["mean"], rows.high.fillna(rows["mean"]), strict=True):
             axes.annotate(f"{value:.2f}", (place, max(value, high)), (0, 4), textcoords="offset points", ha="center", fontsize=7,
-                          path_effects=HALO, zorder=8)  # fmt: skip
+                          bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4, "alpha": 0.8}, zorder=8)  # fmt: skip
         if published:
             aside = 0.36 * width  # where it hides neither point nor number
             for label in (label for label in at.index if (label, name) in published):
