@@ -12,6 +12,7 @@ from analysis.jobs.words import CURRICULA
 
 KEY = ["scoring", "subset", "rotation", "context_curriculum"]
 OURS = "llama-causal"  # how README names a model that was metalearned here and is asked as a language model is
+CHANCE = {"unrotated": 1 / 25, "rotated": 1 / 81}  # of a whole answer
 PAIRS = (("blocked", "interleaved"), ("aligned", "misaligned"))
 
 
@@ -50,6 +51,12 @@ def table(rows: list[dict[str, Any]]) -> str:
                 parts.append(f"  {rotation if what == 'accuracy' else '':<13}{label:<13}{cells}")
         parts.append("")
     return "\n".join(parts).rstrip()
+
+
+def is_above_chance(rows: pd.DataFrame, rotation: str) -> bool:
+    """Return whether a model answers better than by chance in any context of these rows, so that there is something to compare."""
+    sums = rows.groupby("context_curriculum", observed=True)[["n_correct", "n_queries"]].sum()
+    return bool((sums.n_correct / sums.n_queries > CHANCE[rotation]).any())
 
 
 def by_model(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, str, str], pd.DataFrame]]:

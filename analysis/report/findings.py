@@ -99,6 +99,11 @@ def of_advantage(first: pd.DataFrame, rotation: str, curriculum: str) -> Iterato
     yield f"Models {of} show {said} few-shot blocking advantage on {NAMES[rotation]}."
 
 
+def not_above_chance(subject: str, rotation: str, contexts: tuple[str, ...], chance: float) -> str:
+    """Say that nothing was answered better than by chance, so that there is no difference to speak of."""
+    return f"{subject}, {NAMES[rotation]}, {' and '.join(contexts)}: not above the chance level of {number(chance)}."
+
+
 def of_trade_off(found: TradeOff) -> Iterator[str]:
     """How generalisation, errors and retention go with the level; and where little was learned at the level trained at."""
     errors = found.errors.groupby(["training_level", "seed", "episode"], as_index=False).value.mean()

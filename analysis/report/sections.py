@@ -210,6 +210,10 @@ def asked(group: Group) -> Section | None:
     found = []
     for (model, scoring, rotation), part in llm.by_model(rows):
         for pair in llm.PAIRS:
+            there = part[part.context_curriculum.isin(pair)]
+            if len(there) and not llm.is_above_chance(there, rotation):
+                found.append(findings.not_above_chance(f"{model}, {scoring}", rotation, pair, llm.CHANCE[rotation]))
+                continue
             expected: dict[str, verdicts.Expected | None] = {rotation: "more" if rotation == "unrotated" else None}
             found += findings.differences(part, f"{model}, {scoring}", expected, pair, "context_curriculum")
     names = dict.fromkeys(map(llm.label, rows.model.astype(str)))

@@ -63,6 +63,17 @@ def test_claims_of_language_models():
     }
 
 
+def test_no_claim_of_a_model_that_is_not_above_chance():
+    """A chance level of 1/25: 1 of 32 in one context and none in the other may differ, and say nothing of in-context learning."""
+    guessed = [
+        rows("blocked").assign(n_correct=lambda table: (table.index == 0).astype(int)),
+        rows("interleaved").assign(n_correct=0),
+    ]
+    assert sum(part.n_correct.sum() for part in guessed) / 32 < llm.CHANCE["unrotated"]
+    found = {line["what"]: line for line in claims._language_models(pd.concat(guessed)) if line["kind"] == "effect"}
+    assert [line["holds"] for line in found.values()] == ["not above chance"]
+
+
 def test_a_model_that_was_metalearned_here_is_called_so():
     table = pd.concat([rows(model=name) for name in ("llama-causal-grid", "Llama-2-70b-hf")])
     assert list(llm.means(table).model) == ["llama-causal-grid (ours)", "Llama-2-70b-hf"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -10,7 +11,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from analysis.measures.llm import PAIRS, means
+from analysis.measures.llm import CHANCE, PAIRS, means
 from analysis.report import style
 from analysis.report.plots import parts
 
@@ -27,7 +28,7 @@ def draw(rows: pd.DataFrame, published: dict[str, parts.Published], path: Path) 
     found = pd.concat([found, pd.DataFrame(others)], ignore_index=True)
     names = list(dict.fromkeys(found.name))
     hatched = [name for name in names if name.endswith(", published")]
-    labels = {name: name.replace(" (", "\n(").replace(", ", "\n") for name in names}
+    labels = {name: _broken(name) for name in names}
     with style.ours():
         asked = found[~found.name.isin(hatched)]
         rotations = [name for name in style.ROTATION_LABELS if (asked.rotation == name).any()]
@@ -38,10 +39,17 @@ def draw(rows: pd.DataFrame, published: dict[str, parts.Published], path: Path) 
             for j, pair in enumerate(pairs):
                 there = found[(found.rotation == rotation) & found.context_curriculum.isin(pair)]
                 parts.grouped_bars(panels[i, j], there, "name", "context_curriculum", None, labels, hatched=hatched)
-                parts.chance_line(panels[i, j], 1 / 25 if rotation == "unrotated" else 1 / 81, "chance of a whole answer")
+                parts.chance_line(panels[i, j], CHANCE[rotation], "chance of a whole answer")
                 panels[i, j].set_title(f"{'rule-like' if rotation == 'unrotated' else 'rotated'}: {pair[0]} and {pair[1]}")
                 panels[i, j].set_ylabel("accuracy on novel items")
         parts.legend_below(figure, list(panels.flat), 5)
         what = "95 % t intervals over episodes; hatched: published, without intervals"
         style.title(figure, f"Language models on the grid task, in context ({what})", 10)
         style.save(figure, path)
+
+
+def _broken(name: str) -> str:
+    """Return a model's name and scoring in lines that fit below its bars."""
+    lines = name.removesuffix(", published").replace(" (", "\n(").splitlines()
+    wrapped = [textwrap.fill(line.replace(".gguf", ""), 15, break_long_words=True) for line in lines]
+    return "\n".join(wrapped) + ("\npublished" if name.endswith(", published") else "")
