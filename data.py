@@ -14,7 +14,7 @@ from flags.checks import check
 from flags.config import BadInput
 from flags.stages import stages_of
 from tasks import check_task, make_task
-from tasks.task import CURRICULA, ROTATIONS, Items, Task, check_queries
+from tasks.task import ROTATIONS, Items, Task, check_queries
 
 if TYPE_CHECKING:
     from flags.config import Config
@@ -204,7 +204,7 @@ def check_episodes(config: Config, encoder: Encoder) -> None:
     example = encoder.episodes(config.seed, "validation", config.pt_rot_cond, config.pt_cond, 1)
     if config.ablation:
         try:
-            for rotation, curriculum in product(ROTATIONS, CURRICULA[config.task]):
+            for rotation, curriculum in product(ROTATIONS, encoder.task.curricula):
                 encoder.examples(encoder.episodes(config.seed, "test", rotation, curriculum, config.n_test))
         except ValueError as error:
             raise BadInput("ablation", config.ablation, f"{config.load_data_from}: {error}") from None

@@ -13,7 +13,8 @@ from ablate import Ablation, Key, attention_dropout, values_shape
 from data import Encoder, Episodes, finetuning_batch, group_names
 from engine.attention import Weights
 from engine.ensemble import Batch, Ensemble, check_finite
-from tasks.task import CURRICULA, ROTATIONS
+from tasks import entry_of
+from tasks.task import ROTATIONS
 from test import count_correct, count_correct_ablated
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def plan(config: Config) -> list[list[Member]]:
     inits = (config.init, "random") if config.with_iwl_only and config.init != "random" else (config.init,)
     ensembles = []
     for step_curriculum in config.step_curricula:
-        contexts = (step_curriculum,) if config.congruent_only else CURRICULA[config.task]
+        contexts = (step_curriculum,) if config.congruent_only else entry_of(config.task).curricula
         members = [
             Member(seed, init, rotation, context, step_curriculum, episode)
             for seed in config.seeds

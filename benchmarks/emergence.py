@@ -29,10 +29,11 @@ from analysis.jobs import tables  # noqa: E402
 from analysis.measures import emergence  # noqa: E402
 from analysis.measures.summary import read, read_flags  # noqa: E402
 from analysis.report import style  # noqa: E402
+from tasks import chance  # noqa: E402
 
 RESULTS, TABLE, PAGE = ROOT / "benchmarks/runs", ROOT / "docs/emergence.csv", ROOT / "docs/emergence.md"
 SERIES = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000"]  # Okabe & Ito
-LEFT_CHANCE = {"grid": 0.10, "category": 0.60}  # chance is .04 and .5; five standard errors above, and more
+LEFT_CHANCE = {"grid": 0.10, "category": 0.60}  # five standard errors above chance, and more
 CONTEXTS = ("blocked", "interleaved")
 COMMON = "--n_blocks 0 --no_with_iwl_only --restarts 0 --threads 1"  # the rows tell how surely one start leads there
 
@@ -196,7 +197,7 @@ def draw(path: Path) -> None:
                     accuracy, begins = (novel.n_correct / novel.n_queries).to_numpy(), (novel.stage.diff() > 0).to_numpy()
                     axes.plot(novel.updates, accuracy, color=color, lw=1.3, label=label if whole or k == 0 else None)
                     axes.plot(novel.updates[begins], accuracy[begins], "|", color=color, ms=12, mew=1.6)
-            axes.axhline(0.04 if task == "grid" else 0.5, color="0.4", lw=0.8, ls=":")
+            axes.axhline(chance({"task": task, "n_labels_per_task": 2}), color="0.4", lw=0.8, ls=":")
             axes.set(title=f"{task} task: {'the whole recipe' if whole else 'first stage'}", xlabel="updates", ylim=(-0.03, 1.03))
             axes.legend(loc="lower right")
         for axes in grid[:, 0]:

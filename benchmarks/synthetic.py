@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+import tasks
 from analysis.jobs.tables import COLUMNS
 from data import n_batches
 from engine.streams import stream
 from flags.command_line import parse
 from flags.config import Config
 from flags.stages import Stage, n_queries, stages_of
-
-CHANCE = {"grid": 0.04, "category": 0.5}
 
 
 def write(flags: list[str]) -> Path:
@@ -48,7 +47,7 @@ def _trained(config: Config) -> dict[str, pd.DataFrame]:
 
 
 def _conditions(config: Config) -> list[tuple[str, str, str, str]]:
-    contexts = ("blocked", "interleaved") + (("aligned", "misaligned") if config.task == "grid" else ())
+    contexts = tasks.entry_of(config.task).shown_curricula
     rotations = (config.pt_rot_cond,) if config.test_one_rot_cond else ("unrotated", "rotated")
     inits = (config.init, "random") if config.with_iwl_only and config.init != "random" else (config.init,)
     pairs = product(contexts, config.step_curricula)
@@ -56,7 +55,7 @@ def _conditions(config: Config) -> list[tuple[str, str, str, str]]:
 
 
 def _groups(config: Config) -> str:
-    return "AB" if config.task == "grid" else "ABCD"[: config.n_labels_per_task]
+    return "ABCD"[: tasks.entry_of(config.task).n_groups(vars(config))]
 
 
 def _steps(config: Config, every: int) -> np.ndarray:
@@ -94,7 +93,7 @@ def _tests(config: Config, seed: int, condition: tuple[str, str, str, str], rng:
     reach = 1 if not config.ablation else 0.3 + 0.7 * (config.ablation_level or 0) / highest
     weights = np.where(trained & (rows.subset != "novel") & (rows.step > 0), reach * (1 - np.exp(-rows.step / 300.0)), 0.0)
     p = np.maximum(skill, weights)
-    rows["n_correct"] = rng.binomial(rows.n_queries, np.clip(p, CHANCE[config.task] * (init != "random"), 1))
+    rows["n_correct"] = rng.binomial(rows.n_queries, np.clip(p, tasks.chance(vars(config)) * (init != "random"), 1))
     return rows
 
 
@@ -123,10 +122,11 @@ def _metalearning(config: Config, rng: np.random.Generator) -> dict[str, pd.Data
 def _validations(stage: Stage, seed: int, per_epoch: int, rng: np.random.Generator) -> tuple[list[tuple], int]:
     """The validations of a seed in a stage, and the step at which it ended."""
     config, total, subsets = stage.config, stage.n_steps(per_epoch), _subsets(stage.config)
+    chance = tasks.chance(vars(config))
     rows, kept, least, stale, last = [], -1, float("inf"), 0, 0
     for last in _times(total, config.test_every, per_epoch, first=True):
         climb = 1 / (1 + np.exp(-(last - (0.3 + 0.05 * (seed % 5)) * total) / max(1, 0.05 * total)))
-        right = rng.binomial(1000, CHANCE[config.task] + (0.99 - CHANCE[config.task]) * (climb if total else 0), len(subsets))
+        right = rng.binomial(1000, chance + (0.99 - chance) * (climb if total else 0), len(subsets))
         loss = round(1.01 - climb + 0.01 * rng.random(), 4)
         is_best = loss < least if config.keep_by == "loss" else right[-1] > kept
         kept, least, stale = max(kept, right[-1]), min(least, loss), 0 if is_best else stale + 1
@@ -150,7 +150,7 @@ def _times(total: int, every: int, per_epoch: int, first: bool = False) -> list[
 def _llm(config: Config) -> dict[str, pd.DataFrame]:
     rng = stream("synthetic", str(config.out_dir))
     rotations = [config.pt_rot_cond] if config.pt_rot_cond else ["unrotated", "rotated"]
-    curricula = [config.pt_cond] if config.pt_cond else ["blocked", "interleaved", "aligned", "misaligned"]
+    curricula = [config.pt_cond] if config.pt_cond else list(tasks.entry_of(config.task).shown_curricula)
     names = ["rotation", "context_curriculum", "episode", "scoring"]
     rows = pd.MultiIndex.from_product([rotations, curricula, range(config.n_val), list(config.scorings)], names=names)
     rows = rows.to_frame(index=False).assign(model=config.model_label, subset="novel", n_queries=16)

@@ -13,7 +13,8 @@ from data import Encoder, Episodes
 from episodes import published
 from episodes.once import create
 from episodes.record import BadFile, Record
-from tasks.task import CURRICULA, ROTATIONS
+from tasks import entry_of
+from tasks.task import ROTATIONS
 
 if TYPE_CHECKING:
     from flags.config import Config
@@ -26,7 +27,7 @@ def file_names(config: Config) -> dict[str, tuple[str, str, str, int]]:
         "validation.jsonl": ("validation", config.pt_rot_cond, config.pt_cond, config.n_val),
     }
     for rotation in ROTATIONS:
-        for curriculum in CURRICULA[config.task]:
+        for curriculum in entry_of(config.task).curricula:
             names[f"test_{rotation}_{curriculum}.jsonl"] = ("test", rotation, curriculum, config.n_test)
     return names
 

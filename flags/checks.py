@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+import tasks
 from flags.config import BadInput, Config
 from flags.presets import EXPERIMENT_VALUES, TRADE_OFFS, without_effect
 
@@ -65,7 +66,7 @@ def _check_llm(config: Config) -> None:
     if config.llama2_size and not config.cache_dir:
         raise BadInput("cache_dir", "", f"unset; name the folder that holds Llama-2-{config.llama2_size}-hf")
     for name, value, right in (
-        ("task", "grid", "grid"),
+        ("task", tasks.ASKED, tasks.ASKED),
         ("lm_task", "causal", "causal"),
         ("n_epochs", 0, 0),
         ("ablation", None, None),

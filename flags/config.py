@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tasks
 from flags import presets
 from flags.bounds import fault, of_kind
 
@@ -82,7 +83,7 @@ class Config:
     n_runs: int = flag(SETUP, 1, "seeds SEED … SEED + N_RUNS - 1, trained as one ensemble", low=1, high=1000)
     max_members: int = flag(SETUP, 40, "models trained at once, at most", low=1, high=100000)
 
-    task: str = flag(DATA, "grid", "which task", choices=("grid", "category"))
+    task: str = flag(DATA, tasks.DEFAULT, "which task", choices=tuple(tasks.TASKS))
     load_data_from: str | None = flag(DATA, None, "read the episodes from this folder: ours, or one of the published code", path=True)
     load_vocab: str | None = flag(DATA, None, "read the vocabulary, which sets ids and the model's size", path=True)
     n_train: int = flag(DATA, 12000, "metalearning episodes", low=1, high=10000000)
@@ -113,7 +114,7 @@ class Config:
     test_preface_id: int = flag(PROMPT, 0, "what stands before a query", low=0, high=4)
 
     pt_rot_cond: str | None = flag(METALEARNING, "unrotated", "rotation of the metalearning episodes; of a language model's, unset: both", choices=("unrotated", "rotated"))
-    pt_cond: str | None = flag(METALEARNING, "blocked", "context curriculum of the metalearning episodes; of a language model's, unset: all", choices=("aligned", "misaligned", "blocked", "interleaved"))
+    pt_cond: str | None = flag(METALEARNING, "blocked", "context curriculum of the metalearning episodes; of a language model's, unset: all", choices=tasks.curricula())
     n_epochs: int = flag(METALEARNING, 500, "passes over the metalearning episodes; 0 = no metalearning", low=0, high=1000000)
     pretrain_bs: int = flag(METALEARNING, 256, "queries per update", low=1, high=10000000)
     queries_per_episode: int = flag(METALEARNING, 1, "queries that share a context in an update", low=1)

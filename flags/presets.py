@@ -1,71 +1,24 @@
 """What `--preset`, `--task` and `--experiment` make of the flags that were not passed.
 
-`Config`'s own defaults are the published grid settings with every switch off. On them lie the paper's values for the
-task, then the preset's, then the recipe's, then those of small trade-offs, then the experiment's.
+`Config`'s own defaults are the published grid settings with every switch off. On them lie the task's defaults, then the
+preset's values, then the recipe's, then those of small trade-offs, then the experiment's. Here stand the values that
+hold for any task; on each of them lie those of the task (see tasks/entry.py).
 """
 
 from typing import Any
+
+import tasks
 
 PRESETS = ("demo", "laptop", "paper")
 DEFAULT_TASK = {"demo": "category"}  # in-context learning emerges on it in minutes; elsewhere the grid, as published
 TRADE_OFFS = ("tradeoff_mask", "tradeoff_noise")
 EXPERIMENTS = ("icl_iwl", "iwl_only", *TRADE_OFFS, "llm")
 
-# The paper's values that are no switches: they hold without a preset as well.
-PAPER_VALUES: dict[str, dict[str, Any]] = {
-    "grid": {},
-    "category": {
-        "n_symbols": 8,
-        "max_len": 320,
-        "n_layers": 4,
-        "n_epochs": 20,
-        "pretrain_lr": 1e-4,
-        "finetune_lr": 1e-5,
-        "finetune_bs": 32,
-    },
-}
-
 # The published model and task, with less finetuning.
 _LAPTOP = {"n_test": 4, "congruent_only": True, "with_iwl_only": True, "n_steps_per_block": 500}
 # Smaller models and tasks.
 _DEMO = {"n_heads": 4, "congruent_only": True, "with_iwl_only": True}
-# Without flips. Finetuned at the published rate: at a higher one, what is answered in context is lost in blocked training. A batch
-# holds all nine study items, so that interleaved training gets there in half of the published steps.
-_DEMO_GRID = {
-    **_DEMO,
-    "n_layers": 3,
-    "real_words": True,
-    "generate_all": True,
-    "p_flip_xy": 0.0,
-    "finetune_bs": 9,
-    "n_epochs": 6,
-    "n_val": 40,
-    "n_test": 5,
-    "n_steps_per_block": 300,
-}
-_DEMO_CATEGORY = {
-    **_DEMO,
-    "n_layers": 2,
-    "rope_theta": 100.0,
-    "n_task_dims": 120,
-    "n_symbols": 4,
-    "n_in_context": 8,
-    "max_len": 64,
-    "n_train": 14000,
-    "n_epochs": 7,
-    "finetune_lr": 1e-4,
-    "finetune_bs": 8,
-    "n_steps_per_block": 200,
-}
-
-PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
-    "paper": {
-        "grid": {"seed": 1, "n_runs": 10, "real_words": True, "generate_all": True, "stop_early": True},
-        "category": {"seed": 1, "n_runs": 10},
-    },
-    "laptop": {"grid": {"real_words": True, "generate_all": True, **_LAPTOP}, "category": _LAPTOP},
-    "demo": {"grid": _DEMO_GRID, "category": _DEMO_CATEGORY},
-}
+PRESET_VALUES: dict[str, dict[str, Any]] = {"paper": {"seed": 1, "n_runs": 10}, "laptop": _LAPTOP, "demo": _DEMO}
 
 # How metalearning goes, at any size: the published way, and one in which in-context learning appears sooner and more surely
 # (docs/emergence.md). Of the robust recipe these are the settings of its last stage, and of the start from random weights.
@@ -106,52 +59,8 @@ _ROBUST_DEMO = {
     "keep_by": "accuracy",
     "restarts": 2,
 }
-ROBUST_DEMO: dict[str, dict[str, Any]] = {
-    "grid": {
-        **_ROBUST_DEMO,
-        "queries_per_episode": 5,
-        "pretrain_bs": 1280,
-        "weight_init": "matching",
-        "lr_schedule": "constant",
-        "stop_early": True,
-    },
-    "category": {**_ROBUST_DEMO, "queries_per_episode": 4, "pretrain_bs": 1024, "weight_init": "normal"},
-}
-_INDEPENDENT = {"weight_init": "normal", "readout_steps": 0}
-RECIPES: dict[str, dict[str, dict[str, Any]]] = {
-    "published": {"grid": {**_PUBLISHED, "pretrain_lr": 1e-3}, "category": {**_PUBLISHED, "pretrain_lr": 1e-4}},
-    "robust": {
-        "grid": {**_ROBUST, "queries_per_episode": 5, "pretrain_bs": 640, "pretrain_steps": 300, "restarts": 4},
-        "category": {
-            **_ROBUST,
-            "queries_per_episode": 8,
-            "pretrain_bs": 512,
-            "pretrain_steps": 400,
-            **_INDEPENDENT,
-        },
-    },
-}
+RECIPES: dict[str, dict[str, Any]] = {"published": _PUBLISHED, "robust": _ROBUST}
 DEFAULT_RECIPE = {"demo": "robust", "laptop": "robust"}
-
-# The stages before the last. A stage ends when novel accuracy in validation reaches its bar, or after its updates. What it does not
-# name is as in the last one. On the grid a start either answers nearly all items within 150 to 250 updates, or stays where one
-# coordinate is known. A flip is one bit a context, so learning it takes many contexts a batch.
-_SMALL_BATCH = {"queries_per_episode": 16, "pretrain_bs": 1024}
-# fmt: off
-STAGES: dict[str, dict[str, tuple[dict[str, Any], ...]]] = {
-    "published": {"grid": (), "category": ()},
-    "robust": {
-        "category": (
-            {"n_in_context": 8, "n_layers": 2, "lr_schedule": "constant", "bar": 0.9, "pretrain_steps": 3000, **_SMALL_BATCH},
-            {"n_layers": 2, "lr_schedule": "constant", "bar": 0.9, "pretrain_steps": 1000},
-        ),
-        "grid": (
-            {"p_flip_xy": 0.0, "n_layers": 3, "lr_schedule": "constant", "bar": 0.9, "pretrain_steps": 400},
-            {"n_layers": 3, "pretrain_bs": 1920, "lr_schedule": "constant", "bar": 0.9, "pretrain_steps": 1500},
-        ),
-    },
-}
-# fmt: on
 
 _TRADE_OFF = {
     "pt_cond": "interleaved",
@@ -182,34 +91,32 @@ EXPERIMENT_VALUES: dict[str, dict[str, Any]] = {
 }
 
 # The published trade-offs finetune longer; the demo's need less, at a higher rate.
-_LONGER = {"grid": {"n_steps_per_block": 2000, "finetune_test_every": 200}, "category": {"n_steps_per_block": 2000}}
-_SHORTER = {
-    "grid": {"n_steps_per_block": 200, "finetune_lr": 3e-4, "finetune_bs": 5},
-    "category": {"n_steps_per_block": 200, "finetune_lr": 3e-4},
-}
+_LONGER = {"n_steps_per_block": 2000}
+_SHORTER = {"n_steps_per_block": 200, "finetune_lr": 3e-4}
 
 
 def values(preset: str | None, task: str, experiment: str, recipe: str | None, n_epochs: int | None = None) -> dict[str, Any]:
     """The values of flags that were not passed, where they differ from `Config`'s defaults. `n_epochs`: if it was passed."""
+    entry = tasks.entry_of(task)
     longer, shorter, levels = {}, {}, {}
     if experiment in TRADE_OFFS:
         tested = _levels(preset, experiment)
-        longer, shorter = _LONGER[task], _SHORTER[task] if preset == "demo" else {}
+        longer, shorter = _LONGER | entry.trade_off, _SHORTER | entry.trade_off_demo if preset == "demo" else {}
         levels = {"test_ablation_level_max": tested[-1], "test_ablation_level_num": len(tested)}
-    of_preset = PRESET_VALUES[preset][task] if preset else {}
+    of_preset = PRESET_VALUES[preset] | entry.presets.get(preset, {}) if preset else {}
     recipe = recipe or DEFAULT_RECIPE.get(preset)
-    of_recipe = RECIPES[recipe][task] if recipe else {}
-    of_recipe = of_recipe | (ROBUST_DEMO[task] if (preset, recipe) == ("demo", "robust") else {})
-    found = {**PAPER_VALUES[task], **longer, **of_preset, **of_recipe, **shorter, **EXPERIMENT_VALUES[experiment], **levels}
+    of_recipe = RECIPES[recipe] | entry.recipes.get(recipe, {}) if recipe else {}
+    of_recipe = of_recipe | (_ROBUST_DEMO | entry.robust_demo if (preset, recipe) == ("demo", "robust") else {})
+    found = {**entry.defaults, **longer, **of_preset, **of_recipe, **shorter, **EXPERIMENT_VALUES[experiment], **levels}
     if (n_epochs is not None or found.get("n_epochs") == 0) and found.get("pretrain_steps"):
         found["pretrain_steps"] = None  # the epochs that were asked for
     return found
 
 
 def stages(preset: str | None, task: str, recipe: str | None) -> tuple[dict[str, Any], ...]:
-    """The stages that a recipe has before the last; none without a recipe."""
-    recipe = recipe or DEFAULT_RECIPE.get(preset)
-    return STAGES[recipe][task] if recipe else ()
+    """The stages that a recipe has before the last; none without a recipe. A stage ends when novel accuracy in validation reaches
+    its bar, or after its updates. What it does not name is as in the last one."""
+    return tasks.entry_of(task).stages.get(recipe or DEFAULT_RECIPE.get(preset), ())
 
 
 def without_effect(flags: dict[str, Any]) -> dict[str, str]:
@@ -241,6 +148,5 @@ def _levels(preset: str | None, experiment: str) -> tuple[float, ...]:
 
 
 def training_levels(preset: str | None, task: str, experiment: str) -> tuple[float, ...]:
-    """Those of them that it trains at, a job each. The published grid goes up to a mask of 0.8."""
-    levels = _levels(preset, experiment)
-    return levels[:9] if task == "grid" else levels
+    """Those of them that it trains at, a job each."""
+    return _levels(preset, experiment)[: tasks.entry_of(task).trained_levels]

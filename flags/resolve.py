@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import tasks
 from flags import presets
 from flags.base import NoBase, find_base
 from flags.config import CATEGORY, DATA, EXECUTION, GRID, MODEL, PROMPT, TRAINING, BadInput, Config, is_sound
@@ -39,7 +40,7 @@ def resolve(passed: dict[str, Any]) -> Config:
 
 
 def _task(preset: str | None, passed: dict[str, Any]) -> str:
-    return passed.get("task", presets.DEFAULT_TASK.get(preset, "grid"))
+    return passed.get("task", presets.DEFAULT_TASK.get(preset, tasks.DEFAULT))
 
 
 def _default_base(preset: str | None, passed: dict[str, Any]) -> str:
@@ -52,12 +53,15 @@ def _default_base(preset: str | None, passed: dict[str, Any]) -> str:
         command = " ".join(f"--{name} {value}" for name, value in flags.items())
         if preset in ("demo", "laptop"):  # in so few updates they are only learned after blocked contexts
             blocked = resolve({**flags, "pt_cond": "blocked"}).out_dir
-            blocked = "results/demo" if (preset, task) == ("demo", "category") else str(Path(blocked).parent)
+            blocked = "results/demo" if task == presets.DEFAULT_TASK.get(preset) else str(Path(blocked).parent)
             command += f" --load_model_from {blocked} --pretrain_steps 150 --n_blocks 0"
-        script = f"scripts/{'cat' if task == 'category' else task}_iwl_icl.sh"
-        script += f" PRESET={preset}" if preset in ("demo", "laptop") else ""
-        script += f" --recipe {flags['recipe']}" if "recipe" in flags else ""
-        raise BadInput("load_model_from", "", f"unset, and {folder} is not there; {script} makes it, or: python main.py {command}")
+        makers = f"python main.py {command}"
+        if script := tasks.entry_of(task).script:
+            script = f"scripts/{script}_iwl_icl.sh"
+            script += f" PRESET={preset}" if preset in ("demo", "laptop") else ""
+            script += f" --recipe {flags['recipe']}" if "recipe" in flags else ""
+            makers = f"{script} makes it, or: {makers}"
+        raise BadInput("load_model_from", "", f"unset, and {folder} is not there; {makers}")
     return folder
 
 

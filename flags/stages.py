@@ -6,6 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tasks import entry_of
+
 if TYPE_CHECKING:
     from flags.config import Config
 
@@ -39,7 +41,7 @@ def n_steps(n_epochs: int, pretrain_steps: int | None, per_epoch: int) -> int:
 
 def n_queries(flags: dict[str, Any]) -> int:
     """Queries of an episode that flags make: one for each item."""
-    return 25 if flags["task"] == "grid" else flags["n_symbols"] ** 2
+    return entry_of(flags["task"]).n_items(flags)
 
 
 def before_the_last(table: tuple[dict[str, Any], ...], flags: dict[str, Any]) -> tuple[dict[str, Any], ...]:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from llm.grading import Asked
 from llm.prompt import Answer, Location, Prompter, Question
+from tasks import entry_of
 from tasks.grid import SIDE
-from tasks.task import CURRICULA, ROTATIONS
+from tasks.task import ROTATIONS
 
 if TYPE_CHECKING:
     from data import Encoder
@@ -23,7 +24,7 @@ EXTRA_TOKENS = 8  # that a generation may have beyond the longest answer
 def conditions(config: Config) -> list[tuple[str, str]]:
     """Rotation and context curriculum of each condition: all eight, unless flags name one or the other."""
     rotations = [config.pt_rot_cond] if config.pt_rot_cond else ROTATIONS
-    return list(product(rotations, [config.pt_cond] if config.pt_cond else CURRICULA["grid"]))
+    return list(product(rotations, [config.pt_cond] if config.pt_cond else entry_of(config.task).curricula))
 
 
 def locations_of(rotation: str) -> list[Location]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from data import Encoder, group_names
-from tasks.task import CURRICULA, ROTATIONS
+from tasks import entry_of
+from tasks.task import ROTATIONS
 
 if TYPE_CHECKING:
     from flags.config import Config
@@ -16,7 +17,7 @@ def show_episodes(config: Config, encoder: Encoder) -> str:
     """The first `--show` metalearning episodes of the first seed; of a language model's job, episodes that it is asked."""
     # A language model has no metalearning, and its conditions may be unset: then all are asked, this one first.
     split = "validation" if config.experiment == "llm" else "metalearning"
-    rotation, curriculum = config.pt_rot_cond or ROTATIONS[0], config.pt_cond or CURRICULA[config.task][0]
+    rotation, curriculum = config.pt_rot_cond or ROTATIONS[0], config.pt_cond or encoder.task.curricula[0]
     condition = (config.seed, split, rotation, curriculum)
     n = min(config.show, encoder.n_episodes(split))
     items, episodes = encoder.task.draw(*condition, n), encoder.episodes(*condition, n)
@@ -32,11 +33,8 @@ def show_episodes(config: Config, encoder: Encoder) -> str:
             "",
         ]
     parts.append(
-        "A1, B7: study items of group A and B, numbered by their position in the context.  "
-        + ("·: novel items, at the place that answers them.  x to the right, y upwards."
-           if config.task == "grid" else
-           "a, b: novel items with the label of A, of B.  First dimension to the right, second upwards.")
-    )  # fmt: skip
+        "A1, B7: study items of group A and B, numbered by their position in the context.  " + entry_of(config.task).legend
+    )
     return "\n".join(parts)
 
 

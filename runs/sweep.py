@@ -15,6 +15,7 @@ from pathlib import Path
 from flags.checks import check
 from flags.command_line import parse
 from flags.config import BadInput
+from tasks import TASKS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -25,7 +26,8 @@ class NoList(Exception):
 
 def names() -> list[str]:
     """Return the names of the sweeps that have a script."""
-    return [path.stem for pattern in ("cat_*.sh", "grid_*.sh") for path in sorted((ROOT / "scripts").glob(pattern))]
+    of_tasks = sorted(entry.script for entry in TASKS.values())
+    return [path.stem for task in of_tasks for path in sorted((ROOT / "scripts").glob(f"{task}_*.sh"))]
 
 
 def expected(name: str, passed: list[str] | None = None) -> list[tuple[str, list[str]]]:

@@ -17,6 +17,6 @@ common=$(command dirname "$(command readlink -f "$0")")/common.sh
 . "$common"
 
 sweep pt_rot_cond unrotated rotated
-sweep pt_cond blocked interleaved
+sweep_curricula category
 sweep_seeds
 run --task category --experiment icl_iwl --use_cuda

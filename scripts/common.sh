@@ -93,6 +93,17 @@ print("levels", *(f"{level:g}" for level in training_levels(*sys.argv[1:])))'
     sweep ablation_level ${levels##*levels}
 }
 
+# The context curricula of a task: sweep_curricula TASK
+sweep_curricula() {
+    local program curricula
+    program='
+import sys
+from tasks import entry_of
+print("curricula", *entry_of(sys.argv[1]).shown_curricula)'
+    curricula=$(ask_python -c "$program" "$1") || exit
+    sweep pt_cond ${curricula##*curricula}
+}
+
 # run FLAGS: the elements that were asked for, each with these flags for main.py
 run() {
     common=(--preset "$PRESET" "$@" ${passed[@]+"${passed[@]}"})

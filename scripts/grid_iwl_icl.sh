@@ -17,6 +17,6 @@ common=$(command dirname "$(command readlink -f "$0")")/common.sh
 . "$common"
 
 sweep pt_rot_cond unrotated rotated
-sweep pt_cond blocked interleaved aligned misaligned
+sweep_curricula grid
 sweep_seeds
 run --task grid --experiment icl_iwl --use_cuda

@@ -17,6 +17,6 @@ common=$(command dirname "$(command readlink -f "$0")")/common.sh
 . "$common"
 
 sweep pt_rot_cond unrotated rotated
-sweep pt_cond blocked interleaved aligned misaligned
+sweep_curricula grid
 run --task grid --experiment llm --llama2_size 70b --cache_dir "$CACHE_DIR" --use_quant --use_cuda --lm_task causal \
     --real_words --p_flip_xy 0.0 --generate_all --preface_id 7 --sep_id 1 --test_preface_id 4 --n_epochs 0 --n_blocks 0

@@ -9,10 +9,18 @@
 SWEEP_NAME=submit.sh
 . "$(command dirname "$(command readlink -f "$0")")/settings.sh"
 
+program='
+from tasks import TASKS
+print("tasks", *(entry.script for entry in TASKS.values()))'
+tasks=$(ask_python -c "$program") || exit
+tasks=(${tasks##*tasks}) # as their scripts are called
+if ((${#tasks[@]} == 0)); then fail "PYTHON=$PYTHON: names no task"; fi
 known=()
-for file in scripts/grid_*.sh scripts/cat_*.sh; do
-    file=${file#scripts/}
-    known+=("${file%.sh}")
+for task in "${tasks[@]}"; do
+    for file in scripts/"$task"_*.sh; do
+        file=${file#scripts/}
+        known+=("${file%.sh}")
+    done
 done
 dry_run='' what=''
 for word in ${words[@]+"${words[@]}"}; do
@@ -99,7 +107,8 @@ if [ "$what" != --all ]; then
     one "$what"
     exit
 fi
-sweeps=(cat_iwl_icl cat_iwl_only grid_iwl_icl grid_iwl_only)
+sweeps=()
+for task in "${tasks[@]}"; do sweeps+=("${task}_iwl_icl" "${task}_iwl_only"); done
 weights=${CACHE_DIR:-${HOME:-~}/.cache/llama2}/Llama-2-70b-hf
 if [ -d "$weights" ]; then
     sweeps+=(grid_llama_70b)
@@ -107,14 +116,16 @@ else
     echo "submit.sh: grid_llama_70b left out: there is no $weights (CACHE_DIR)" >&2
 fi
 for name in "${sweeps[@]}"; do check "$name"; done
-for name in {cat,grid}_tradeoff_{mask,noise}; do
-    if [ -n "${BASE:-}" ]; then check "$name"; else list "$name"; fi # else its base is made first
+for task in "${tasks[@]}"; do
+    for name in "$task"_tradeoff_{mask,noise}; do
+        if [ -n "${BASE:-}" ]; then check "$name"; else list "$name"; fi # else its base is made first
+    done
 done
 for name in "${sweeps[@]}"; do
     one "$name"
     ids[$name]=$id
 done
-for task in cat grid; do
+for task in "${tasks[@]}"; do
     after=''
     if [ -z "${BASE:-}" ]; then after=$(base_of "${task}_iwl_icl" "${ids[${task}_iwl_icl]}") || exit; fi
     for ablation in mask noise; do one "${task}_tradeoff_$ablation" "$after"; done

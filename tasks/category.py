@@ -9,7 +9,8 @@ import numpy as np
 import prompts
 from engine.streams import stream
 from flags.config import BadInput
-from tasks.task import CURRICULA, Items, check_split
+from tasks.category_entry import ENTRY
+from tasks.task import Items, check_split
 
 if TYPE_CHECKING:
     from flags.config import Config
@@ -22,7 +23,7 @@ TWO_RELEVANT = {2: (0, 1, 1, 0), 4: (0, 1, 2, 3)}  # by labels of an episode
 class CategoryTask:
     """Items of the category task. Groups go by label: A has the label of quadrant Q0."""
 
-    curricula = CURRICULA["category"]
+    curricula = ENTRY.curricula
 
     def __init__(self, config: Config):
         self.n_dims, self.n_values = config.n_task_dims, config.n_symbols

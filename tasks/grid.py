@@ -11,7 +11,8 @@ import numpy as np
 import prompts
 from engine.streams import stream
 from flags.config import BadInput
-from tasks.task import CURRICULA, ROTATIONS, Items, check_split
+from tasks.grid_entry import ENTRY
+from tasks.task import ROTATIONS, Items, check_split
 
 if TYPE_CHECKING:
     from flags.config import Config
@@ -23,7 +24,7 @@ CENTRE = SIDE // 2
 class GridTask:
     """Items of the grid task. Groups: A = the first 5 study positions of the context, B = the last 4."""
 
-    curricula = CURRICULA["grid"]
+    curricula = ENTRY.curricula
     n_study, n_items, n_groups = 9, 25, 2
     plane = 2 * SIDE - 1
 
@@ -67,7 +68,7 @@ class GridTask:
                 f"makes {n_names} names; an episode needs {SIDE} for its colours, and as many for its animals",
             )
         exist = perm(n_names, SIDE) ** 2
-        held_out = 2 * len(CURRICULA["grid"]) * config.n_test + config.n_val
+        held_out = 2 * len(ENTRY.curricula) * config.n_test + config.n_val
         strict_train, strict_test = config.strict_train or config.generate_all, config.strict_test or config.generate_all
         n_distinct = (config.n_train if strict_train else 0) + (held_out if strict_test else 0)
         if config.load_data_from:  # only n_test counts

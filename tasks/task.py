@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -13,10 +13,6 @@ if TYPE_CHECKING:
     from flags.config import Config
 
 ROTATIONS = ("unrotated", "rotated")
-CURRICULA = {
-    "grid": ("aligned", "misaligned", "blocked", "interleaved"),
-    "category": ("blocked", "interleaved"),
-}
 # A seed that answers more of the novel items has learned to learn in context. The published analyses leave out the others, by their
 # few-shot tests on blocked contexts; metalearning may start them again, by the validation of its own condition.
 CRITERION = 0.9
@@ -53,6 +49,13 @@ class Task(Protocol):
     n_groups: int
     plane: int  # places have coordinates from 0 to plane - 1
 
+    def __init__(self, config: Config): ...
+
+    @staticmethod
+    def check(config: Config) -> None:
+        """Raise BadInput for flags that cannot work together."""
+        ...
+
     def draw(self, seed: int, split: str, rotation: str, curriculum: str, n: int) -> Items:
         """The first n episodes of one condition of a split: a pure function of its arguments."""
         ...
@@ -72,8 +75,3 @@ def check_queries(config: Config, n_queries: int) -> None:
         raise BadInput(
             "queries_per_episode", config.queries_per_episode, f"must divide the {n_queries} queries of an episode: {divisors}"
         )
-
-
-def chance(flags: dict[str, Any]) -> float:
-    """The accuracy of who knows a rule-like task's answers but not which belongs to what: one of 25 places, or one label."""
-    return 1 / 25 if flags["task"] == "grid" else 1 / flags["n_labels_per_task"]

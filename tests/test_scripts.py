@@ -40,7 +40,7 @@ def checkout(tmp_path):
     """A copy of the scripts, in a folder with an odd name, that runs this repository's program."""
     folder = tmp_path / ODD
     shutil.copytree(ROOT / "scripts", folder / "scripts", ignore=shutil.ignore_patterns("site.sh"))
-    for name in ("main.py", "flags", "runs", ".venv"):
+    for name in ("main.py", "flags", "runs", "tasks", ".venv"):
         (folder / name).symlink_to(ROOT / name)
     return folder
 
@@ -463,7 +463,7 @@ def test_help():
 def test_bash_4_2_could_run_it(path):
     """Read, as such a bash is not to be had: there an empty array is unset for `set -u`, and what came later is an error."""
     text = path.read_text()
-    never_empty = {"elements", "product", "common", "flags", "command", "known", "decided", "listed", "sweeps"}
+    never_empty = {"elements", "product", "common", "flags", "command", "known", "decided", "listed", "sweeps", "tasks"}
     bare = set(re.findall(r'(?<!\+)"\$\{(\w+)\[[@*]\]\}"', text))
     assert bare <= never_empty
     assert not re.search(r"\$\{\w+@\w\}|(local|declare) -n|mapfile -d|readarray|wait -n|inherit_errexit|\[\[ -v|EPOCH|\|&", text)

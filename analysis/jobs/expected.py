@@ -12,12 +12,13 @@ import pandas as pd
 from analysis.jobs.job import Job
 from analysis.jobs.tables import BadTable
 from analysis.jobs.words import GROUPS
+from tasks import entry_of
 
 Expected = Mapping[str | tuple[str, str], Sequence[Any]]
 
 
 def subsets_of(job: Job) -> list[str]:
-    n_groups = 2 if job.task == "grid" else job.flags["n_labels_per_task"]
+    n_groups = entry_of(job.task).n_groups(job.flags)
     return [*(f"study_{group}" for group in GROUPS[:n_groups]), "novel"]
 
 

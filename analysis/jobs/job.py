@@ -12,6 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import tasks
 from analysis.jobs import words
 from flags import presets
 from flags.config import CATEGORY, DATA, GRID, MODEL, PROMPT, TRAINING, Config
@@ -107,7 +108,7 @@ class Job:
         or what was metalearned, and each condition that is tested."""
         if self.experiment == "llm":
             asked = (self.flags["pt_rot_cond"], self.flags["pt_cond"])
-            every = (words.ROTATIONS, words.CURRICULA)
+            every = (words.ROTATIONS, tasks.entry_of(self.task).shown_curricula)
             chosen = product(*([one] if one else all_ for one, all_ in zip(asked, every, strict=True)))
             return [(self.model, *condition) for condition in chosen]
         tested = [self.flags["pt_rot_cond"]] if self.flags["test_one_rot_cond"] else words.ROTATIONS

@@ -10,22 +10,23 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.jobs.words import CURRICULA, GROUPS, ROTATIONS, SUBSETS
+import tasks
+from analysis.jobs.words import GROUPS, ROTATIONS, SUBSETS
 
-# What a column holds: whole numbers, numbers, text, or one of some words.
+# What a column holds: whole numbers, numbers, text, a context curriculum of any task, or one of some words.
 Kind = str | tuple[str, ...]
 _EPISODE: dict[str, Kind] = {
     "seed": "int32",
     "init": ("metalearned", "loaded", "random"),
     "rotation": ROTATIONS,
-    "context_curriculum": CURRICULA,
-    "step_curriculum": ("blocked", "interleaved"),
+    "context_curriculum": "curriculum",
+    "step_curriculum": tasks.STEP_CURRICULA,
     "episode": "int32",
     "block": "float32",  # empty before any update
     "trained_group": ("", *GROUPS, "all"),
     "step": "int32",
 }
-_QUESTION: dict[str, Kind] = {"model": "text", "rotation": ROTATIONS, "context_curriculum": CURRICULA, "episode": "int32"}
+_QUESTION: dict[str, Kind] = {"model": "text", "rotation": ROTATIONS, "context_curriculum": "curriculum", "episode": "int32"}
 COUNTS: dict[str, Kind] = {"n_correct": "int32", "n_queries": "int32"}
 COLUMNS: dict[str, dict[str, Kind]] = {
     "pretrain_loss": {"seed": "int32", "stage": "int32", "step": "int32", "epoch": "int32", "subset": SUBSETS, "loss": "float64"},
@@ -73,7 +74,7 @@ def read(folder: Path, table: str, finished: bool = True) -> pd.DataFrame:
         raise BadTable(f"{path}, line {line}: is cut off")
     content = content[:end]
     header = content.partition(b"\n")[0].decode(errors="replace").rstrip("\r")
-    kinds = COLUMNS[table]
+    kinds = {name: tasks.curricula() if kind == "curriculum" else kind for name, kind in COLUMNS[table].items()}
     if header == ",".join(name for name in kinds if name not in later):
         kinds = {name: kind for name, kind in kinds.items() if name not in later}
     elif header != ",".join(kinds):

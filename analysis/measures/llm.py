@@ -8,11 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.jobs.words import CURRICULA
+import tasks
 
 KEY = ["scoring", "subset", "rotation", "context_curriculum"]
 OURS = "llama-causal"  # how README names a model that was metalearned here and is asked as a language model is
-CHANCE = {"unrotated": 1 / 25, "rotated": 1 / 81}  # of a whole answer
 PAIRS = (("blocked", "interleaved"), ("aligned", "misaligned"))
 
 
@@ -38,11 +37,11 @@ def summarise(folder: Path) -> list[dict[str, Any]]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Return a summary as text: a block a scoring and subset, a line a rotation and what of the answer, a column a curriculum."""
-    curricula = [name for name in CURRICULA if any(row["context_curriculum"] == name for row in rows)]
-    parts = []
+    curricula = [name for name in tasks.curricula() if any(row["context_curriculum"] == name for row in rows)]
+    parts, chance = [], f"chance on unrotated tasks: {tasks.chance({'task': tasks.ASKED}):.3f}"
     for scoring, subset in dict.fromkeys((row["scoring"], row["subset"]) for row in rows):
         there = [row for row in rows if (row["scoring"], row["subset"]) == (scoring, subset)]
-        parts.append(f"In context: accuracy on {subset} items, {scoring}, by context curriculum (chance on unrotated tasks: 0.040)")
+        parts.append(f"In context: accuracy on {subset} items, {scoring}, by context curriculum ({chance})")
         parts.append("  " + "".join(f"{head:<13}" for head in ("rotation", "coordinate")) + "".join(f"{c:>13}" for c in curricula))
         for rotation in dict.fromkeys(row["rotation"] for row in there):
             for what, label in (("accuracy", "both"), ("first", "first"), ("second", "second")):
@@ -53,10 +52,15 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(parts).rstrip()
 
 
+def chance(rotation: str) -> float:
+    """Return the chance level of a whole answer, 0 to 1."""
+    return tasks.chance({"task": tasks.ASKED}, rotation)
+
+
 def is_above_chance(rows: pd.DataFrame, rotation: str) -> bool:
     """Return whether a model answers better than by chance in any context of these rows, so that there is something to compare."""
     sums = rows.groupby("context_curriculum", observed=True)[["n_correct", "n_queries"]].sum()
-    return bool((sums.n_correct / sums.n_queries > CHANCE[rotation]).any())
+    return bool((sums.n_correct / sums.n_queries > chance(rotation)).any())
 
 
 def by_model(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, str, str], pd.DataFrame]]:

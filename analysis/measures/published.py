@@ -76,6 +76,9 @@ VALUES = [
     Value(5, "grid", "GPT-3.5", "few_shot", "unrotated", "aligned", 0.938),
     Value(5, "grid", "GPT-3.5", "few_shot", "unrotated", "misaligned", 0.513),
 ]
+TASKS = {value.task for value in VALUES}
+# (task, measure) whose published counts weight items alike, not groups.
+ITEMS_ALIKE = {("grid", "after")}
 
 
 @cache

@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from analysis.jobs.words import CURRICULA
-from tasks.task import chance
+from tasks import chance, curricula
 
 CONDITION = ["init", "rotation", "context_curriculum", "step_curriculum"]
 PARTS = {"metalearning", "few_shot", "after_training", "chance"}  # of a job that trained
@@ -114,7 +113,7 @@ def _pivot(rows: list[dict]) -> list[str]:
     congruent = all(row.get("step_curriculum") in (None, row["context_curriculum"]) for row in rows)
     keys = ["init", "rotation"] if congruent else ["init", "rotation", "step_curriculum"]
     heads = ["init", "rotation"] if congruent else ["init", "rotation", "steps"]
-    columns = [name for name in CURRICULA if any(row["context_curriculum"] == name for row in rows)]
+    columns = [name for name in curricula() if any(row["context_curriculum"] == name for row in rows)]
     value = {(*(row[key] for key in keys), row["context_curriculum"]): row["accuracy"] for row in rows}
     lines = sorted({key[:-1] for key in value}, key=lambda line: (line[0], line[1] != "unrotated", line[2:]))
     out = ["  " + "".join(f"{head:<13}" for head in heads) + "".join(f"{name:>13}" for name in columns)]

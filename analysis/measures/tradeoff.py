@@ -17,7 +17,7 @@ import pandas as pd
 from analysis.jobs import tables
 from analysis.measures.summary import read_flags
 from analysis.statistics.effects import Interval, interval, of_values
-from tasks.task import chance
+from tasks import chance
 
 PER_EPISODE = ["seed", "episode"]
 

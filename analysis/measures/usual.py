@@ -51,7 +51,7 @@ def _range(task: str, model: str, measure: str, rotation: str, curriculum: str) 
     from analysis.measures import published
 
     of_seeds = published.by_seed(task, model, measure, rotation, curriculum)
-    if len(of_seeds) and (task, measure) != ("grid", "after"):  # whose counts weight items alike, not groups
+    if len(of_seeds) and (task, measure) not in published.ITEMS_ALIKE:
         return float(of_seeds.min()), float(of_seeds.max())
     mean = published.find(task, model, measure).get((rotation, curriculum))
     return None if mean is None else (mean, mean)

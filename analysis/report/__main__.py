@@ -34,7 +34,7 @@ from analysis.measures import published
 from analysis.report import claims, folder, interactive, replication
 from analysis.report.group import ABLATIONS, groups_of
 from analysis.report.readable import for_people, of_claims
-from analysis.report.sections import SECTIONS, Section, maker
+from analysis.report.sections import Section, entries_of, maker
 from flags.parser import Parser, named_path
 from runs.machine import commit
 from runs.terminal import command, say, tell
@@ -59,7 +59,7 @@ def build(sweep: Sweep, out: Path) -> Report:
     """Draw all figures that there are jobs for into `out`. Raises BadTable for a table that cannot be read."""
     sections, missing = [], {}
     groups = groups_of(sweep, out)
-    entries = [(group, entry) for group in groups for entry in SECTIONS if group.task in entry.tasks]
+    entries = [(group, entry) for group in groups for entry in entries_of(group.task)]
     for group, entry in tqdm(entries, desc="figures", disable=not sys.stderr.isatty()):
         section = entry.build(group)
         if section:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+import tasks
 from analysis.measures import derive, llm, published, tradeoff
 from analysis.report import verdicts
 from analysis.report.group import ABLATIONS, Group
@@ -81,7 +82,7 @@ def _numbers(group: Group, model: str, measure: str, rows: pd.DataFrame) -> Iter
         for row in found.itertuples():
             label = f"{what}, {NAMES[rotation]}: {first} − {second}"
             yield _line(claim, "effect", label, effects.of_row(row, row.difference), row.over, expected)
-    items_alike = (group.task, measure) == ("grid", "after")  # as published
+    items_alike = (group.task, measure) in published.ITEMS_ALIKE
     compared = derive.congruent(derive.items_alike(rows)) if items_alike else rows
     for row in _rule_like_first(effects.mean_interval(rows, ["rotation", "curriculum"])).itertuples():
         label = f"{what}, {NAMES[row.rotation]}, {row.curriculum}"
@@ -149,7 +150,7 @@ def _language_models(rows: pd.DataFrame) -> Iterator[dict]:
                 yield line if llm.is_above_chance(pair, rotation) else {**line, "holds": "not above chance"}
         for row in effects.mean_interval(part, ["context_curriculum"]).itertuples():
             yield _line(5, "mean", f"{label}, {row.context_curriculum}", effects.of_row(row, row.mean), row.over)
-    known = published.find("grid", "Llama 2 70B", "few_shot")
+    known = published.find(tasks.ASKED, "Llama 2 70B", "few_shot")
     second = rows.assign(n_correct=rows.n_second)  # published answers are graded on their second digit alone
     for (model, scoring, rotation), part in llm.by_model(second):
         if "llama-2-70b" not in model.lower() or scoring != "argmax":

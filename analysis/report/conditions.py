@@ -7,7 +7,7 @@ from typing import Any
 
 from analysis.jobs.job import Job
 from analysis.jobs.size import off_published_size
-from analysis.measures import emergence
+from analysis.measures import emergence, published
 from analysis.report.group import Group
 from flags import presets
 
@@ -46,7 +46,7 @@ def differences(group: Group, jobs: list[Job], metalearned: bool) -> list[str]:
     """A line for each thing in which a section's jobs differ from the paper's; of `metalearned` models also how they came to be."""
     found: dict[str, None] = {}
     for job in jobs:
-        for name, (ours, theirs) in off_published_size(job).items():
+        for name, (ours, theirs) in off_published_size(job).items() if job.task in published.TASKS else ():
             found[f"{WORDS.get(name, f'--{name}')}: {_word(ours)} (paper {_word(theirs)})"] = None
         if metalearned and (job.flags["n_epochs"] or job.flags["load_model_from"]):
             found[f"metalearning: {_recipe(job)}"] = None

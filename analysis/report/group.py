@@ -15,7 +15,7 @@ from analysis.jobs.size import off_published_size
 from analysis.measures import published, tradeoff
 from analysis.measures.tradeoff import TradeOff
 from analysis.statistics.effects import Interval, interval
-from tasks.task import chance
+from tasks import chance
 
 ABLATIONS = {"tradeoff_mask": "mask", "tradeoff_noise": "gaussian"}
 
@@ -48,7 +48,7 @@ class Group:
     @property
     def has_published(self) -> bool:
         """True for a task that numbers are published for."""
-        return not self.size.endswith(CHANGED) and not self.is_disturbed
+        return self.task in published.TASKS and not self.size.endswith(CHANGED) and not self.is_disturbed
 
     @property
     def is_published_size(self) -> bool:
@@ -67,7 +67,7 @@ class Group:
 
     def _published_interval(self, mean: float, model: str, measure: str, rotation: str, curriculum: str) -> Interval:
         seeds = published.by_seed(self.task, model, measure, rotation, curriculum)
-        if len(seeds) < 2 or (self.task, measure) == ("grid", "after"):  # whose counts weight items alike, not groups
+        if len(seeds) < 2 or (self.task, measure) in published.ITEMS_ALIKE:
             return Interval(mean, float("nan"), float("nan"), 0, False)
         return dataclasses.replace(interval([seeds], [1.0], (0.0, 1.0)), value=mean)
 

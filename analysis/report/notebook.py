@@ -10,11 +10,12 @@ import pandas as pd
 from IPython.display import Image, Markdown, display
 from PIL import Image as Pixels
 
+import tasks
 from analysis.jobs.load import Sweep, load
 from analysis.report import interactive
 from analysis.report.group import Group, groups_of
 from analysis.report.readable import for_people
-from analysis.report.sections import SECTIONS, Section, maker
+from analysis.report.sections import Section, entries_of, maker
 from runs.terminal import tell
 
 WIDTH, COLORS = 600, 16  # of a picture in a notebook: small enough to be committed
@@ -37,13 +38,14 @@ def groups(sweep: Sweep) -> list[Group]:
 
 
 def show(sweep: Sweep, *titles: str, tables: bool = False) -> None:
-    """Draw the sections of the report that are called so (see `sections.SECTIONS`), for every size and task; with `tables`, their
+    """Draw the sections of the report that are called so (see `sections.entries_of`), for every size and task; with `tables`, their
     tables as well. Says what makes those that are missing."""
-    unknown = set(titles) - {entry.what for entry in SECTIONS}
-    if unknown:
-        raise ValueError(f"{', '.join(sorted(unknown))}: no such section; there are {', '.join(entry.what for entry in SECTIONS)}")
+    of_tasks = dict.fromkeys([*tasks.TASKS, *(group.task for group in groups(sweep))])
+    known = dict.fromkeys(entry.what for task in of_tasks for entry in entries_of(task))
+    if unknown := set(titles) - known.keys():
+        raise ValueError(f"{', '.join(sorted(unknown))}: no such section; there are {', '.join(known)}")
     for group in groups(sweep):
-        for entry in (entry for entry in SECTIONS if entry.what in titles and group.task in entry.tasks):
+        for entry in (entry for entry in entries_of(group.task) if entry.what in titles):
             section = entry.build(group)
             if section:
                 _display(section, tables)
@@ -64,7 +66,7 @@ def _display(section: Section, tables: bool) -> None:
 def explore(sweep: Sweep, title: str) -> None:
     """Show accuracy over updates of a section, to look into: condition and seed by choice, values under the pointer."""
     for group in groups(sweep):
-        for entry in (entry for entry in SECTIONS if entry.what == title and group.task in entry.tasks):
+        for entry in (entry for entry in entries_of(group.task) if entry.what == title):
             section = entry.build(group)
             if section and section.curves is not None:
                 display(Markdown(f"### {section.title}"), interactive.chart(section.curves))

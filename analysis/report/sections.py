@@ -1,6 +1,6 @@
 """The sections of the report: for each what it shows, out of which jobs, and what makes those that are missing.
 
-SECTIONS is the one list of them. A section is built for a size and a task at a time, from whatever part of the sweep is there.
+`entries_of` is the one list of them. A section is built for a size and a task at a time, from whatever part of the sweep is there.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+import tasks
 from analysis.jobs.job import Job
 from analysis.measures import derive, llm, published
 from analysis.measures import emergence as measured
@@ -22,7 +23,6 @@ from analysis.statistics import effects, inference
 from flags import presets
 
 CROSSED = "--no_congruent_only"  # all contexts, with both step curricula
-SHORT = {"category": "cat", "grid": "grid"}  # in names of scripts
 BLOCKED_FIRST, INTERLEAVED_FIRST = ("blocked", "interleaved"), ("interleaved", "blocked")
 # What the paper finds of models metalearned on unrotated tasks, of these differences.
 FEW_SHOT: dict[str, verdicts.Expected | None] = {"unrotated": "more", "rotated": None}
@@ -198,7 +198,7 @@ def asked(group: Group) -> Section | None:
         return None
     rows = group.rows(jobs, "llm_accuracy")
     picture, title = group.picture("language_models"), f"Language models · {group.title}"
-    language_models.draw(rows, {m: published.find("grid", m, "few_shot") for m in ("Llama 2 70B", "GPT-3.5")}, picture)
+    language_models.draw(rows, {m: published.find(tasks.ASKED, m, "few_shot") for m in ("Llama 2 70B", "GPT-3.5")}, picture)
     tables = {"Accuracy on novel items, whole answers": llm.means(rows)}
     novel = rows[(rows.subset == "novel") & rows.context_curriculum.isin(["blocked", "interleaved"])]
     novel = novel.astype({"rotation": str}).assign(curriculum=novel.context_curriculum.astype(str))
@@ -212,7 +212,7 @@ def asked(group: Group) -> Section | None:
         for pair in llm.PAIRS:
             there = part[part.context_curriculum.isin(pair)]
             if len(there) and not llm.is_above_chance(there, rotation):
-                found.append(findings.not_above_chance(f"{model}, {scoring}", rotation, pair, llm.CHANCE[rotation]))
+                found.append(findings.not_above_chance(f"{model}, {scoring}", rotation, pair, llm.chance(rotation)))
                 continue
             expected: dict[str, verdicts.Expected | None] = {rotation: "more" if rotation == "unrotated" else None}
             found += findings.differences(part, f"{model}, {scoring}", expected, pair, "context_curriculum")
@@ -244,13 +244,12 @@ def _forgetting(rows: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Entry:
-    """A section of SECTIONS: how it is built, and the script of a task that makes its jobs, with the flags that narrow it."""
+    """A section: how it is built, and the script of a task that makes its jobs, with the flags that narrow it."""
 
     draw: Callable[[Group], Section | None]
     what: str
     script: str
     flags: str
-    tasks: tuple[str, ...] = ("category", "grid")
 
     def build(self, group: Group) -> Section | None:
         """The section of a group, with what sets its jobs apart; None if the group has no jobs for it."""
@@ -267,22 +266,28 @@ def _others(rotation: str, curriculum: str) -> Entry:
         f"main figure, metalearned on {rotation}, {curriculum}",
         "iwl_icl",
         f"--pt_rot_cond {rotation} --pt_cond {curriculum}",
-        ("category", "grid") if curriculum in ("blocked", "interleaved") else ("grid",),
     )
 
 
-SECTIONS = [
-    Entry(in_context, "main figure, ICL + IWL", "iwl_icl", ""),
-    Entry(in_weights, "main figure, IWL only", "iwl_only", "--experiment iwl_only"),
-    Entry(lambda group: trade_off(group, "tradeoff_mask"), "trade-off, mask", "tradeoff_mask", "--experiment tradeoff_mask"),
-    Entry(lambda group: trade_off(group, "tradeoff_noise"), "trade-off, noise", "tradeoff_noise", "--experiment tradeoff_noise"),
-    Entry(all_contexts, "few-shot on four context curricula", "iwl_icl", CROSSED, ("grid",)),
-    *(_others("unrotated", curriculum) for curriculum in ("interleaved", "aligned", "misaligned")),
-    *(_others("rotated", curriculum) for curriculum in ("blocked", "interleaved", "aligned", "misaligned")),
-    Entry(context_against_steps, "context against step curriculum", "iwl_icl", CROSSED),
-    Entry(emerging, "emergence", "iwl_icl", ""),
-    Entry(asked, "language models", "llama_70b", "--llama2_size 70b --cache_dir DIR", ("grid",)),
-]
+def _levels(experiment: str, what: str) -> Entry:
+    return Entry(lambda group: trade_off(group, experiment), what, experiment, f"--experiment {experiment}")
+
+
+def entries_of(task: str) -> list[Entry]:
+    """Return the sections that a task can have, in the order of the report."""
+    contexts = tasks.entry_of(task).shown_curricula
+    return [
+        Entry(in_context, "main figure, ICL + IWL", "iwl_icl", ""),
+        Entry(in_weights, "main figure, IWL only", "iwl_only", "--experiment iwl_only"),
+        _levels("tradeoff_mask", "trade-off, mask"),
+        _levels("tradeoff_noise", "trade-off, noise"),
+        *([Entry(all_contexts, "few-shot on four context curricula", "iwl_icl", CROSSED)] if len(contexts) > 2 else []),
+        *(_others("unrotated", curriculum) for curriculum in contexts if curriculum != "blocked"),
+        *(_others("rotated", curriculum) for curriculum in contexts),
+        Entry(context_against_steps, "context against step curriculum", "iwl_icl", CROSSED),
+        Entry(emerging, "emergence", "iwl_icl", ""),
+        *([Entry(asked, "language models", "llama_70b", "--llama2_size 70b --cache_dir DIR")] if task == tasks.ASKED else []),
+    ]
 
 
 def maker(entry: Entry, group: Group) -> str:
@@ -295,6 +300,8 @@ def maker(entry: Entry, group: Group) -> str:
     command = f"python main.py --preset {preset} --task {group.task}{recipe}{flags}"
     if entry.flags == CROSSED and (there := group.metalearned("unrotated", "blocked")):
         return f"{command} --seed {1 + max(seed for job in there for seed in job.seeds)}"
+    if (script := tasks.entry_of(group.task).script) is None:
+        return command
     variable = "" if preset == "paper" else f"PRESET={preset} "
     swept = f" {CROSSED}" if entry.flags == CROSSED else ""  # other flags are of the script itself
-    return f"{variable}scripts/submit.sh {SHORT[group.task]}_{entry.script}{recipe}{swept}, or {command}"
+    return f"{variable}scripts/submit.sh {script}_{entry.script}{recipe}{swept}, or {command}"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import tasks
 from runs.files import write_atomically
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 # Okabe & Ito's palette. The lightness of the two differs, so they stay apart in grey.
 GROUP_COLORS = {"study_A": "#0072B2", "study_B": "#E69F00", "study_C": "#009E73", "study_D": "#CC79A7", "novel": "#555555"}
 CURRICULUM_COLORS = {"blocked": "#0072B2", "interleaved": "#E69F00", "aligned": "#56B4E9", "misaligned": "#D55E00"}
+OF_NEW_CURRICULA = ("#009E73", "#CC79A7", "#F0E442", "#999999")
 SUBSET_LABELS = {"study_A": "study, group A", "study_B": "study, group B", "study_C": "study, group C",
                  "study_D": "study, group D", "novel": "novel"}  # fmt: skip
 ROTATION_LABELS = {"unrotated": "unrotated\n(rule-like)", "rotated": "rotated"}
@@ -49,6 +52,12 @@ def ours() -> Iterator[None]:
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(RC)
         yield
+
+
+def curriculum_colors() -> dict[str, str]:
+    """Return the colour of each context curriculum that a task has, in the order in which people are shown them."""
+    new = (name for name in tasks.curricula() if name not in CURRICULUM_COLORS)
+    return CURRICULUM_COLORS | dict(zip(new, itertools.cycle(OF_NEW_CURRICULA), strict=False))
 
 
 def of_seeds(n: int) -> str:

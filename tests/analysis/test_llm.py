@@ -69,7 +69,7 @@ def test_no_claim_of_a_model_that_is_not_above_chance():
         rows("blocked").assign(n_correct=lambda table: (table.index == 0).astype(int)),
         rows("interleaved").assign(n_correct=0),
     ]
-    assert sum(part.n_correct.sum() for part in guessed) / 32 < llm.CHANCE["unrotated"]
+    assert sum(part.n_correct.sum() for part in guessed) / 32 < llm.chance("unrotated")
     found = {line["what"]: line for line in claims._language_models(pd.concat(guessed)) if line["kind"] == "effect"}
     assert [line["holds"] for line in found.values()] == ["not above chance"]
 

@@ -18,7 +18,7 @@ from analysis.measures import published, tradeoff
 from analysis.report import claims
 from analysis.report.__main__ import build, main, write
 from analysis.report.group import Group, groups_of
-from analysis.report.sections import SECTIONS
+from analysis.report.sections import entries_of
 from benchmarks import synthetic
 from flags.command_line import parse
 from runs.session import check_folder
@@ -67,7 +67,7 @@ def test_every_section_that_has_jobs_is_drawn_and_the_rest_is_missing_with_its_m
     for name in names:
         assert (page.parent / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
         assert (page.parent / "figures" / f"{name}.png").stat().st_size > 10_000
-    n_entries = sum(len([e for e in SECTIONS if task in e.tasks]) for task in ("category", "grid", "category"))
+    n_entries = sum(len(entries_of(task)) for task in ("category", "grid", "category"))
     assert len(names) + sum(map(len, found.missing.values())) == n_entries
     missing = dict(found.missing["category task (demo)"])
     assert missing["trade-off, mask"].startswith("PRESET=demo scripts/submit.sh cat_tradeoff_mask, or python main.py --preset demo")
@@ -174,7 +174,7 @@ def test_seeds_that_miss_the_criterion_are_named(sweep, monkeypatch, tmp_path):
     """Metalearned on rotated episodes, no synthetic seed answers them."""
     monkeypatch.chdir(sweep)
     group = Group(load(Path("results")), "paper", "grid", tmp_path)
-    section = next(e for e in SECTIONS if e.what == "main figure, metalearned on rotated, blocked").build(group)
+    section = next(e for e in entries_of("grid") if e.what == "main figure, metalearned on rotated, blocked").build(group)
     assert section.notes == [
         "No seed meets the criterion (few-shot above 0.9 on rotated, blocked contexts); shown all the same: seeds 1, 2, 3, 4, 5."
     ]

@@ -15,8 +15,8 @@ from data import Encoder
 from flags.checks import check
 from flags.command_line import parse
 from flags.config import BadInput, Config
-from tasks import check_task, make_task
-from tasks.task import CURRICULA, ROTATIONS
+from tasks import TASKS, check_task, make_task
+from tasks.task import ROTATIONS
 
 GRID_ITEM = {
     0: r"^(?P<color>\S+(?: \S+)*?) (?P<animal>animal_.*|{animals}) : (?P<x>\d) (?P<y>\d)$",
@@ -120,7 +120,7 @@ def items_of(context, queries, flags, pattern):
 
 
 @settings(max_examples=60, deadline=None)
-@given(prompt_flags, grid_flags, st.sampled_from(ROTATIONS), st.sampled_from(CURRICULA["grid"]))
+@given(prompt_flags, grid_flags, st.sampled_from(ROTATIONS), st.sampled_from(TASKS["grid"].curricula))
 def test_grid_answers_follow_from_the_text(prompt, grid, rotation, curriculum):
     flags = {**prompt, **grid}
     texts = episodes_of("grid", flags, rotation, curriculum)
@@ -170,7 +170,7 @@ def quadrant(x, y, n, rotated):
 
 
 @settings(max_examples=60, deadline=None)
-@given(prompt_flags, category_flags, st.sampled_from(ROTATIONS), st.sampled_from(CURRICULA["category"]))
+@given(prompt_flags, category_flags, st.sampled_from(ROTATIONS), st.sampled_from(TASKS["category"].curricula))
 def test_category_answers_follow_from_the_text(prompt, category, rotation, curriculum):
     flags = {**prompt, **category}
     texts = episodes_of("category", flags, rotation, curriculum)
@@ -213,7 +213,7 @@ def test_metalearning_and_tests_have_one_length(task):
     shapes = {
         (e.context.shape[1], e.queries.shape[1:], e.answers.shape[1:])
         for rotation in ROTATIONS
-        for curriculum in CURRICULA[task]
+        for curriculum in TASKS[task].curricula
         for split, n in (("metalearning", 40), ("validation", 100), ("test", 10))
         for e in [encoder.episodes(0, split, rotation, curriculum, n)]
     }

@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 
 from data import Encoder, check_episodes
+from flags import presets
 from flags.checks import check
 from flags.command_line import parse
 from flags.config import BadInput
-from flags.presets import RECIPES, STAGES
 from flags.stages import SIZES, before_the_last, flags_of, is_stage, stages_of
 from tasks import make_task
 from tests.conftest import TINY, configured
@@ -51,7 +51,7 @@ def test_what_is_smaller_in_the_stages_before_the_last(flags, expected, tmp_path
 
 
 def test_updates_of_the_stages_have_a_limit():
-    first, second = (stage["pretrain_steps"] for stage in STAGES["robust"]["category"])
+    first, second = (stage["pretrain_steps"] for stage in presets.stages(None, "category", "robust"))
     assert second < first, "another limit is needed"
     for flags, limit in (("", first), ("--stage_steps 7", 7), (f"--stage_steps {second + 1}", second + 1)):
         stages = configured(f"--task category --recipe robust {flags}").stages
@@ -61,8 +61,8 @@ def test_updates_of_the_stages_have_a_limit():
 @pytest.mark.parametrize(
     ("flags", "updates"),
     [
-        ("--task category --recipe robust", RECIPES["robust"]["category"]["pretrain_steps"]),
-        ("--task grid --recipe robust", RECIPES["robust"]["grid"]["pretrain_steps"]),
+        ("--task category --recipe robust", presets.values(None, "category", "icl_iwl", "robust")["pretrain_steps"]),
+        ("--task grid --recipe robust", presets.values(None, "grid", "icl_iwl", "robust")["pretrain_steps"]),
         ("--task grid --recipe robust --pretrain_steps 9 --n_epochs 3", 9),
         ("--task grid --recipe robust --n_epochs 3", None),
         ("--task grid --recipe robust --n_epochs 0", None),

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from engine.streams import stream
 from flags.config import BadInput
+from tasks import chance
 from tasks.category import CategoryTask, item_order, quadrants
-from tasks.task import chance
 from tests.conftest import configured, encoded
 
 SMALL = "--task category --n_train 40 --n_val 10 --n_test 3 "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import cycle
+from itertools import cycle, product
 from pathlib import Path
 
 import matplotlib
@@ -11,7 +11,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from analysis.jobs.words import CURRICULA, ROTATIONS
+import tasks
+from analysis.jobs.words import ROTATIONS
 from analysis.report import style
 from analysis.report.plots import parts
 
@@ -23,7 +24,7 @@ def draw(rows: pd.DataFrame, chance: float, title: str, path: Path) -> None:
     """`rows` of `pretrain_accuracy` with their `updates`; a panel a metalearned condition. A stroke: a stage begins."""
     novel = rows[rows.subset == "novel"]
     there = {(str(r), str(c)) for r, c in zip(novel.pt_rotation, novel.pt_curriculum, strict=True)}
-    conditions = [(rotation, curriculum) for rotation in ROTATIONS for curriculum in CURRICULA if (rotation, curriculum) in there]
+    conditions = [condition for condition in product(ROTATIONS, tasks.curricula()) if condition in there]
     look = dict(zip(sorted(novel.seed.unique()), cycle(LINES), strict=False))  # the same in every panel
     columns = min(4, len(conditions))
     lines = -(-len(conditions) // columns)

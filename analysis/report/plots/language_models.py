@@ -11,7 +11,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from analysis.measures.llm import CHANCE, PAIRS, means
+from analysis.measures.llm import PAIRS, chance, means
 from analysis.report import style
 from analysis.report.plots import parts
 
@@ -39,7 +39,7 @@ def draw(rows: pd.DataFrame, published: dict[str, parts.Published], path: Path) 
             for j, pair in enumerate(pairs):
                 there = found[(found.rotation == rotation) & found.context_curriculum.isin(pair)]
                 parts.grouped_bars(panels[i, j], there, "name", "context_curriculum", None, labels, hatched=hatched)
-                parts.chance_line(panels[i, j], CHANCE[rotation], "chance of a whole answer")
+                parts.chance_line(panels[i, j], chance(rotation), "chance of a whole answer")
                 panels[i, j].set_title(f"{'rule-like' if rotation == 'unrotated' else 'rotated'}: {pair[0]} and {pair[1]}")
                 panels[i, j].set_ylabel("accuracy on novel items")
         parts.legend_below(figure, list(panels.flat), 5)

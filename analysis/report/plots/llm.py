@@ -10,6 +10,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+import tasks
 from analysis.report import style
 
 
@@ -18,7 +19,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     novel = [row for row in rows if row["subset"] == "novel"]
     scorings = list(dict.fromkeys(row["scoring"] for row in novel))
     rotations = list(dict.fromkeys(row["rotation"] for row in novel))
-    curricula = [name for name in style.CURRICULUM_COLORS if any(row["context_curriculum"] == name for row in novel)]
+    curricula = [name for name in style.curriculum_colors() if any(row["context_curriculum"] == name for row in novel)]
     width = 0.8 / len(curricula)
     with style.ours():
         size = (max(4.5, 1.2 + 3.4 * len(scorings)), 3.6)
@@ -27,13 +28,13 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
             for k, curriculum in enumerate(curricula):
                 there = [row for row in novel if (row["scoring"], row["context_curriculum"]) == (scoring, curriculum)]
                 places = [rotations.index(row["rotation"]) + (k - (len(curricula) - 1) / 2) * width for row in there]
-                color = style.CURRICULUM_COLORS[curriculum]
+                color = style.curriculum_colors()[curriculum]
                 bars = axes.bar(places, [row["accuracy"] for row in there], width * 0.92, color=color, label=curriculum)
                 axes.bar_label(bars, fmt="%.2f", fontsize=7, padding=1)
                 for what, marker in (("first", "<"), ("second", ">")):
                     label = f"{what} coordinate alone" if k == len(curricula) - 1 else None
                     axes.scatter(places, [row[what] for row in there], marker=marker, s=14, color="0.25", zorder=3, label=label)
-            axes.axhline(1 / 25, color="0.4", lw=0.8, ls=":", label="chance on rule-like tasks")
+            axes.axhline(tasks.chance({"task": tasks.ASKED}), color="0.4", lw=0.8, ls=":", label="chance on rule-like tasks")
             axes.set_xticks(range(len(rotations)), [style.ROTATION_LABELS[name] for name in rotations])
             axes.set(title=f"scored by {scoring}", ylim=(0, 1.12))
         panels[0, 0].set_ylabel("accuracy on novel items, in context")

@@ -33,7 +33,7 @@ def grouped_bars(
     `hue`, a context or step curriculum. published: means by (x, hue), with an interval where seeds are published. dots: a column
     `value` a seed, drawn small, with a line from hue to hue. hatched: the places whose bars are not ours."""
     places = [name for name in dict.fromkeys([*(labels or {}), *means[x]]) if (means[x] == name).any()]
-    hues = [name for name in style.CURRICULUM_COLORS if (means[hue] == name).any()]
+    hues = [name for name in style.curriculum_colors() if (means[hue] == name).any()]
     width = 0.8 / max(1, len(hues))
     for k, name in enumerate(hues):
         rows = means[means[hue] == name].drop_duplicates(x).set_index(x).reindex(places)
@@ -41,7 +41,7 @@ def grouped_bars(
         there = rows["mean"].notna()
         rows, at = rows[there], at[there]
         error = [(rows["mean"] - rows.low).clip(lower=0), (rows.high - rows["mean"]).clip(lower=0)]  # NaN: none is drawn
-        color = style.CURRICULUM_COLORS[name]
+        color = style.curriculum_colors()[name]
         if points:
             axes.plot(at, rows["mean"], "o", ms=7, color=color, label=name, markeredgecolor="0.2", markeredgewidth=0.6, zorder=5)
             axes.errorbar(at, rows["mean"], yerr=error, fmt="none", ecolor="0.1", capsize=6, elinewidth=1.2, zorder=7)
