@@ -34,6 +34,9 @@ def fault(field: dataclasses.Field, value: Any) -> str | None:
     if meta["path"] and not value.strip():
         return "is an empty path; name a file or folder, or leave the flag out"
     if meta["choices"] and value not in meta["choices"]:
+        why = meta["beyond"](value) if meta["beyond"] else ""
+        if why is None or why:
+            return why
         near = difflib.get_close_matches(str(value), map(str, meta["choices"]), n=1)
         return f"must be one of {', '.join(map(str, meta['choices']))}{f'; did you mean {near[0]}?' if near else ''}"
     if meta["low"] is not None and value < meta["low"]:

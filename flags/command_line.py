@@ -54,6 +54,7 @@ def parse(argv: list[str]) -> Config:
             group.add_argument(
                 *names, dest=field.name, type=_reader(field, kind), metavar=kind.__name__, help=meta["help"] + choices
             )
+    _ask_for_task(argv)
     known, unknown = parser.parse_known_args(argv)
     if unknown:
         options = list(parser._option_string_actions)
@@ -65,6 +66,14 @@ def parse(argv: list[str]) -> Config:
     if "dropout_p" in known:
         print("main.py: --dropout_p is accepted and does nothing: no dropout acted in the published runs", file=sys.stderr)
     return resolve(vars(known))
+
+
+def _ask_for_task(argv: list[str]) -> None:
+    """Import an outside task before other flags are read: which context curricula there are depends on it."""
+    first = _Parser(allow_abbrev=False, add_help=False)
+    task = next(field for field in dataclasses.fields(Config) if field.name == "task")
+    first.add_argument("--task", type=_reader(task, str))
+    first.parse_known_args(argv)
 
 
 def _plain(kind: Any) -> type:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,14 +39,16 @@ def flag(
     high: float | None = None,
     above: float | None = None,
     choices: tuple[str | int, ...] = (),
+    beyond: Callable[[str], str | None] | None = None,
     aliases: tuple[str, ...] = (),
     path: bool = False,
 ) -> Any:
-    """A field of `Config`. Bounds: low ≤ value ≤ high, above < value; a path may not be empty. Flags of the
+    """A field of `Config`. Bounds: low ≤ value ≤ high, above < value; a path may not be empty. `beyond` is asked about a value that
+    is none of the choices: it returns None if the value is right all the same, else why not, or an empty text. Flags of the
     group `EXECUTION` say how a job is run, not what it computes: they may differ when a job is resumed."""
     metadata = {
-        "group": group, "help": help, "low": low, "high": high, "above": above, "choices": choices, "aliases": aliases,
-        "path": path,
+        "group": group, "help": help, "low": low, "high": high, "above": above, "choices": choices, "beyond": beyond,
+        "aliases": aliases, "path": path,
     }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -83,7 +86,7 @@ class Config:
     n_runs: int = flag(SETUP, 1, "seeds SEED … SEED + N_RUNS - 1, trained as one ensemble", low=1, high=1000)
     max_members: int = flag(SETUP, 40, "models trained at once, at most", low=1, high=100000)
 
-    task: str = flag(DATA, tasks.DEFAULT, "which task", choices=tuple(tasks.TASKS))
+    task: str = flag(DATA, tasks.DEFAULT, "which task; or one from outside, by its module: PACKAGE.MODULE", choices=tuple(tasks.TASKS), beyond=tasks.fault_of_task)
     load_data_from: str | None = flag(DATA, None, "read the episodes from this folder: ours, or one of the published code", path=True)
     load_vocab: str | None = flag(DATA, None, "read the vocabulary, which sets ids and the model's size", path=True)
     n_train: int = flag(DATA, 12000, "metalearning episodes", low=1, high=10000000)
@@ -114,7 +117,7 @@ class Config:
     test_preface_id: int = flag(PROMPT, 0, "what stands before a query", low=0, high=4)
 
     pt_rot_cond: str | None = flag(METALEARNING, "unrotated", "rotation of the metalearning episodes; of a language model's, unset: both", choices=("unrotated", "rotated"))
-    pt_cond: str | None = flag(METALEARNING, "blocked", "context curriculum of the metalearning episodes; of a language model's, unset: all", choices=tasks.curricula())
+    pt_cond: str | None = flag(METALEARNING, "blocked", "context curriculum of the metalearning episodes; of a language model's, unset: all", choices=tasks.curricula(), beyond=tasks.fault_of_curriculum)
     n_epochs: int = flag(METALEARNING, 500, "passes over the metalearning episodes; 0 = no metalearning", low=0, high=1000000)
     pretrain_bs: int = flag(METALEARNING, 256, "queries per update", low=1, high=10000000)
     queries_per_episode: int = flag(METALEARNING, 1, "queries that share a context in an update", low=1)

@@ -11,7 +11,7 @@ import tasks
 from flags import presets
 from flags.base import NoBase, find_base
 from flags.config import CATEGORY, DATA, EXECUTION, GRID, MODEL, PROMPT, TRAINING, BadInput, Config, is_sound
-from flags.stages import before_the_last
+from flags.stages import before_the_last, is_stage
 
 
 def resolve(passed: dict[str, Any]) -> Config:
@@ -33,10 +33,27 @@ def resolve(passed: dict[str, Any]) -> Config:
         for name in presets.OF_START:
             if name in passed:
                 raise BadInput(name, passed[name], f"{why}; random weights that finetuning starts from have --iwl_init_scale")
+    _check_entry(task, values)
     known = {f.name: f.default for f in dataclasses.fields(Config)} | values
     values["stages"] = before_the_last(presets.stages(preset, task, passed.get("recipe")), known)
     values["out_dir"] = values.get("out_dir") or _default_folder(Config(**values), passed)
     return Config(**values)
+
+
+def _check_entry(task: str, values: dict[str, Any]) -> None:
+    """Raise BadInput for a value of an outside task's entry that no flag can have."""
+    if task in tasks.TASKS:
+        return
+    fields = {f.name: f for f in dataclasses.fields(Config)}
+    for name, value in values.items():
+        if name not in fields:
+            raise BadInput("task", task, f"its ENTRY has a value for {name}, which is no flag")
+        if not is_sound(fields[name], value):
+            raise BadInput("task", task, f"its ENTRY has {value!r} for --{name}")
+    for recipe, table in tasks.entry_of(task).stages.items():
+        for stage in table:
+            if not is_stage(stage) or "pretrain_steps" not in stage:
+                raise BadInput("task", task, f"its ENTRY has a wrong stage of the {recipe} recipe: {stage}")
 
 
 def _task(preset: str | None, passed: dict[str, Any]) -> str:
@@ -55,12 +72,12 @@ def _default_base(preset: str | None, passed: dict[str, Any]) -> str:
             blocked = resolve({**flags, "pt_cond": "blocked"}).out_dir
             blocked = "results/demo" if task == presets.DEFAULT_TASK.get(preset) else str(Path(blocked).parent)
             command += f" --load_model_from {blocked} --pretrain_steps 150 --n_blocks 0"
-        makers = f"python main.py {command}"
+        makers = f"this makes it: python main.py {command}"
         if script := tasks.entry_of(task).script:
             script = f"scripts/{script}_iwl_icl.sh"
             script += f" PRESET={preset}" if preset in ("demo", "laptop") else ""
             script += f" --recipe {flags['recipe']}" if "recipe" in flags else ""
-            makers = f"{script} makes it, or: {makers}"
+            makers = f"{script} makes it, or: python main.py {command}"
         raise BadInput("load_model_from", "", f"unset, and {folder} is not there; {makers}")
     return folder
 

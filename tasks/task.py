@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from flags.config import BadInput
+from flags.config import CATEGORY, GRID, BadInput
 
 if TYPE_CHECKING:
     from flags.config import Config
+    from tasks.entry import Entry
 
 ROTATIONS = ("unrotated", "rotated")
 # A seed that answers more of the novel items has learned to learn in context. The published analyses leave out the others, by their
@@ -66,6 +68,22 @@ def check_split(split: str, rotation: str, curriculum: str, curricula: tuple[str
     for value, known in ((split, SPLITS), (rotation, ROTATIONS), (curriculum, curricula)):
         if value not in known:
             raise ValueError(f"{value!r} is none of {', '.join(known)}")
+
+
+def check_entry(config: Config, entry: Entry, task: Task) -> None:
+    """Raise BadInput for an entry that its class contradicts, and for a flag of other tasks that the task does not read."""
+    flags = vars(config)
+    for name, said, found in (
+        ("curricula", entry.curricula, task.curricula),
+        ("n_groups", entry.n_groups(flags), task.n_groups),
+        ("n_items", entry.n_items(flags), task.n_items),
+    ):
+        if said != found:
+            raise BadInput("task", config.task, f"its ENTRY has {name} {said}, its class {found}")
+    for f in dataclasses.fields(config):
+        is_read = entry.flags is None or f.name in entry.flags or f.metadata["group"] not in (GRID, CATEGORY)
+        if not is_read and flags[f.name] != f.default:
+            raise BadInput(f.name, flags[f.name], f"the {config.task} task does not read it; leave the flag out")
 
 
 def check_queries(config: Config, n_queries: int) -> None:

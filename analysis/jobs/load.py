@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+import tasks
 from analysis.jobs import tables
 from analysis.jobs.compare import Unreadable, refuse_doubles, refuse_mixtures
 from analysis.jobs.job import Job
@@ -205,7 +206,9 @@ def _check_derived(job: Job) -> None:
         if f.metadata["group"] in (EXECUTION, DERIVED) and f.name not in SIZE:
             continue
         if not is_sound(f, values.get(f.name, f.default)):
-            raise Unreadable(f"{NO_CONFIG}: {f.name} is {values[f.name]!r}")
+            value = values[f.name]
+            why = tasks.fault_of_task(value) if f.name == "task" and isinstance(value, str) else ""
+            raise Unreadable(f"{NO_CONFIG}: {f.name} is {value!r}" + (f" ({why})" if why else ""))
     stages = job.flags["stages"]
     if not isinstance(stages, list | tuple) or not all(is_stage(stage) for stage in stages):
         raise Unreadable(f"{NO_CONFIG}: stages is {stages!r}")
