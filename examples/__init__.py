@@ -1,0 +1,1 @@
+"""Extensions from outside, as docs/extend.md explains them."""
