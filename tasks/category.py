@@ -93,7 +93,7 @@ class CategoryTask:
             rng = stream(seed, "category", split, rotation, curriculum, i)
             group_of = ONE_RELEVANT[rng.integers(2)] if self.n_rel_dims == 1 else TWO_RELEVANT[self.n_groups]
             shown[i] = rng.permutation(n_shown)
-            order = item_order(rng, curriculum, quadrant, self.n_study)
+            order = self.order(rng, curriculum, quadrant)
             group[i] = np.array(group_of)[quadrant[order]]
             values[i, :, :2] = cells[order]
             values[i, :, 2:] = rng.integers(self.n_values, size=(self.n_items, self.n_distractors))
@@ -102,6 +102,10 @@ class CategoryTask:
         first_label = self.words.index("label_0")
         answer = first_label + np.take_along_axis(label, group.astype(np.intp), axis=1)[..., None]
         return Items(self._cues(symbols), answer.astype(np.int32), group, values[..., :2], self.n_study)
+
+    def order(self, rng: np.random.Generator, curriculum: str, quadrant: np.ndarray) -> np.ndarray:
+        """The cells of an episode in the order of a context curriculum, [I], by the quadrant of each (see `item_order`)."""
+        return item_order(rng, curriculum, quadrant, self.n_study)
 
     def _cues(self, symbols: np.ndarray) -> np.ndarray:
         """The format filled in: [E, I, W] indices into `words`."""
@@ -154,8 +158,11 @@ def quadrants(n_values: int, rotated: bool) -> np.ndarray:
 def item_order(rng: np.random.Generator, curriculum: str, quadrant: np.ndarray, n_study: int) -> np.ndarray:
     """Cells of an episode: n_study of them, equally many of each quadrant, in the order of the context, then the novel ones.
 
-    blocked: four runs of one quadrant each, quadrants in random order; interleaved: shuffled throughout.
+    blocked: four runs of one quadrant each, quadrants in random order; interleaved: shuffled throughout. Raises ValueError for
+    another curriculum.
     """
+    if curriculum not in ENTRY.curricula:
+        raise ValueError(f"{curriculum!r} has no order of items")
     chosen, novel = [], []
     for q in range(4):
         cells = rng.permutation(np.flatnonzero(quadrant == q))

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 SIDE = 5  # colours, and animals, of an episode
 CENTRE = SIDE // 2
+# The context curricula whose names are allotted first. Those of curricula that came later are allotted after all others, so that a
+# new one changes no episode of a job that does without it.
+FIRST = ("aligned", "misaligned", "blocked", "interleaved")
 
 
 class GridTask:
@@ -46,8 +49,8 @@ class GridTask:
         self._template = template
         self._names: dict[int, np.ndarray] = {}
 
-    @staticmethod
-    def check(config: Config) -> None:
+    @classmethod
+    def check(cls, config: Config) -> None:
         """Raise BadInput for grid flags that cannot work together."""
         n_words = min(len(prompts.COLORS), len(prompts.ANIMALS))
         if config.real_words and config.n_symbols > n_words:
@@ -68,13 +71,16 @@ class GridTask:
                 f"makes {n_names} names; an episode needs {SIDE} for its colours, and as many for its animals",
             )
         exist = perm(n_names, SIDE) ** 2
-        held_out = 2 * len(ENTRY.curricula) * config.n_test + config.n_val
+        n_conditions = len(ROTATIONS) * len(cls.curricula)
+        held_out = n_conditions * config.n_test + config.n_val
         strict_train, strict_test = config.strict_train or config.generate_all, config.strict_test or config.generate_all
-        n_distinct = (config.n_train if strict_train else 0) + (held_out if strict_test else 0)
+        # Tests of later curricula need names that metalearning has left.
+        counts_train = strict_train or (strict_test and cls.curricula != FIRST)
+        n_distinct = (config.n_train if counts_train else 0) + (held_out if strict_test else 0)
         if config.load_data_from:  # only n_test counts
             return
-        if n_distinct > exist or (n_distinct == exist and not strict_train):
-            parts = f"--n_train {config.n_train}, --n_val {config.n_val} and 8 conditions of --n_test {config.n_test}"
+        if n_distinct > exist or (n_distinct == exist and not counts_train):
+            parts = f"--n_train {config.n_train}, --n_val {config.n_val} and {n_conditions} conditions of --n_test {config.n_test}"
             raise BadInput("n_symbols", config.n_symbols, f"{n_distinct} different episodes are asked for ({parts}), {exist} exist")
 
     def n_namings(self) -> int:
@@ -90,12 +96,16 @@ class GridTask:
         for i in range(n):
             rng = stream(seed, "grid", split, rotation, curriculum, i)
             flipped[i] = rng.random() < self.p_flip_xy
-            cells[i] = item_order(rng, curriculum)
+            cells[i] = self.order(rng, curriculum)
         place = locations(cells, flipped, rotated=rotation == "rotated")
         group = np.full((n, self.n_items), -1, dtype=np.int8)
         group[:, :SIDE], group[:, SIDE : self.n_study] = 0, 1
         first_digit = self.words.index("0")
         return Items(self._cues(names, cells), place + first_digit, group, place, self.n_study)
+
+    def order(self, rng: np.random.Generator, curriculum: str) -> np.ndarray:
+        """The cells of an episode in the order of a context curriculum, [25, 2] (see `item_order`)."""
+        return item_order(rng, curriculum)
 
     def _cues(self, names: np.ndarray, cells: np.ndarray) -> np.ndarray:
         """The template filled in: [E, 25, W] indices into `words`."""
@@ -110,29 +120,40 @@ class GridTask:
         return np.concatenate(slots, axis=2).astype(np.int32)
 
     def _episode_names(self, seed: int, split: str, rotation: str, curriculum: str, n: int) -> np.ndarray:
-        """Rows of the seed's table of names: tests (8 conditions), validation, metalearning, in this order, so that
-        the number of metalearning episodes changes no test."""
+        """Rows of the seed's table of names: tests of the FIRST curricula (8 conditions), validation, metalearning, in this
+        order, so that the number of metalearning episodes changes no test; then tests of later curricula."""
         if seed not in self._names:
             self._names[seed] = self._allot_names(seed)
-        n_conditions = len(ROTATIONS) * len(self.curricula)
-        condition = ROTATIONS.index(rotation) * len(self.curricula) + self.curricula.index(curriculum)
+        n_first = len(ROTATIONS) * len(FIRST) * self.n_test
+        if curriculum in FIRST:
+            tests = (ROTATIONS.index(rotation) * len(FIRST) + FIRST.index(curriculum)) * self.n_test
+        else:
+            later = self._later.index(curriculum) * len(ROTATIONS) + ROTATIONS.index(rotation)
+            tests = n_first + self.n_val + self.n_train + later * self.n_test
         start, size = {
-            "test": (condition * self.n_test, self.n_test),
-            "validation": (n_conditions * self.n_test, self.n_val),
-            "metalearning": (n_conditions * self.n_test + self.n_val, self.n_train),
+            "test": (tests, self.n_test),
+            "validation": (n_first, self.n_val),
+            "metalearning": (n_first + self.n_val, self.n_train),
         }[split]
         if n > size:
             raise ValueError(f"{n} {split} episodes asked for, {size} declared")
         return self._names[seed][start : start + n]
 
+    @property
+    def _later(self) -> list[str]:
+        return [name for name in self.curricula if name not in FIRST]
+
     def _allot_names(self, seed: int) -> np.ndarray:
-        n_held_out = len(ROTATIONS) * len(self.curricula) * self.n_test + self.n_val
+        n_held_out = len(ROTATIONS) * len(FIRST) * self.n_test + self.n_val
         used: set[bytes] = set()
         held_out = self._first_rows(seed, "held out", n_held_out, used, distinct=self.strict_test)
         if not self.strict_test:
             used.clear()
         metalearning = self._first_rows(seed, "metalearning", self.n_train, used, distinct=self.strict_train)
-        return np.concatenate([held_out, metalearning])
+        used = {row.tobytes() for row in (*held_out, *metalearning)} if self.strict_test and self._later else set()
+        n_later = len(ROTATIONS) * len(self._later) * self.n_test
+        later = self._first_rows(seed, "later tests", n_later, used, distinct=self.strict_test)
+        return np.concatenate([held_out, metalearning, later])
 
     def _first_rows(self, seed: int, part: str, n: int, used: set[bytes], distinct: bool) -> np.ndarray:
         """The first n of an endless stream of namings that are not in `used`; with `distinct` none comes twice."""
@@ -168,8 +189,10 @@ def item_order(rng: np.random.Generator, curriculum: str) -> np.ndarray:
 
     blocked: one column's four others, the crossing, one row's four others; which arm comes first, and the crossing,
     at random. aligned: the same through the centre. misaligned: the two diagonals, the centre between them.
-    interleaved: the cells of blocked, shuffled throughout.
+    interleaved: the cells of blocked, shuffled throughout. Raises ValueError for another curriculum.
     """
+    if curriculum not in FIRST:
+        raise ValueError(f"{curriculum!r} has no order of items")
     x, y = (CENTRE, CENTRE) if curriculum in ("aligned", "misaligned") else rng.integers(SIDE, size=2)
     if curriculum == "misaligned":
         arms = [[(i, i) for i in range(SIDE)], [(i, SIDE - 1 - i) for i in range(SIDE)]]

@@ -9,14 +9,24 @@ import pytest
 from analysis.jobs import tables
 from analysis.jobs.load import load
 from analysis.report.__main__ import main as report
+from analysis.report.sections import entries_of
+from analysis.report.style import CURRICULUM_COLORS, curriculum_colors
 from engine.streams import stream
 from examples.linear_rule import LinearRule, item_order
+from examples.outward import Outward, outwards
+from tasks.grid import GridTask
 from tests.conftest import configured, run_main
 
 RULE = (
     "--task examples.linear_rule --n_task_dims 20 --n_layers 2 --n_heads 2 --d_model 16 --d_ff 16 --n_train 24 --n_val 4 "
     "--n_test 2 --n_epochs 2 --pretrain_bs 64 --queries_per_episode 4 --test_every 4 --print_every 4 --n_blocks 2 "
     "--n_steps_per_block 10 --finetune_test_every 5 --threads 1"
+)
+
+OUTWARD = (
+    "--task examples.outward --pt_cond outward --n_layers 1 --n_heads 2 --d_model 16 --d_ff 16 --n_train 10 --n_val 2 --n_test 1 "
+    "--n_epochs 1 --pretrain_bs 50 --queries_per_episode 5 --n_blocks 1 --n_steps_per_block 2 --step_cond interleaved "
+    "--test_one_rot_cond --threads 1"
 )
 
 
@@ -91,3 +101,33 @@ def test_the_report_reads_it(job, tmp_path, capsys):
     assert "examples.linear_rule task" in page
     assert "(paper " not in page  # no numbers are published for it
     assert "scripts/submit.sh" not in page  # nor has it scripts
+
+
+def test_outward_walks_each_arm_from_the_crossing():
+    arm = np.array([[2, 4], [2, 0], [2, 2], [2, 3]])
+    assert outwards(arm, np.array([2, 1])).tolist() == [[2, 0], [2, 2], [2, 3], [2, 4]]
+    task = Outward(configured(OUTWARD))
+    for i in range(20):
+        cells = task.order(stream("a test", i), "outward")
+        assert sorted(map(tuple, cells)) == [(x, y) for x in range(5) for y in range(5)]
+        crossing = cells[4]
+        for arm in (cells[:4], cells[5:9]):
+            distance = np.abs(arm - crossing)
+            assert (distance.min(axis=1) == 0).all()  # one coordinate stays
+            assert sorted(distance.sum(axis=1)) == distance.sum(axis=1).tolist()
+        same = GridTask(configured("--task grid")).order(stream("a test", i), "interleaved")
+        assert (task.order(stream("a test", i), "interleaved") == same).all()
+
+
+def test_a_job_on_a_curriculum_of_ones_own(tmp_path):
+    folder = tmp_path / "job"
+    done = run_main(*OUTWARD.split(), "--out_dir", str(folder))
+    assert done.returncode == 0, done.stderr
+    assert "".join(f"{name:>13}" for name in ("blocked", "interleaved", "aligned", "misaligned", "outward")) in done.stdout
+    sweep = load(folder).sound()
+    rows = sweep.table("finetune_accuracy")
+    # 5 contexts × 1 episode × tests at 0 and 2 × study_A, study_B, novel
+    assert len(rows) == 5 * 1 * 2 * 3
+    assert sweep.jobs[0].metalearned_on == ("unrotated", "outward")
+    assert "main figure, metalearned on rotated, outward" in [entry.what for entry in entries_of("examples.outward")]
+    assert curriculum_colors()["outward"] not in CURRICULUM_COLORS.values()
