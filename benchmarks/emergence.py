@@ -37,7 +37,7 @@ LEFT_CHANCE = {"grid": 0.10, "category": 0.60}  # five standard errors above cha
 CONTEXTS = ("blocked", "interleaved")
 COMMON = "--n_blocks 0 --no_with_iwl_only --restarts 0 --threads 1"  # the rows tell how surely one start leads there
 
-# A stage alone: the flags that flags/presets.py has for it.
+# A stage alone: the flags that its task's entry has for it (tasks/*_entry.py).
 _FIRST = {
     "category": "--n_layers 2 --n_in_context 8 --queries_per_episode 16 --pretrain_bs 1024 --pretrain_steps 3000",
     "grid": "--n_layers 3 --p_flip_xy 0 --pretrain_steps 400",

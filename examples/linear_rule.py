@@ -27,7 +27,16 @@ ENTRY = Entry(
     chance=lambda flags, rotation: 1 / flags["n_symbols"],  # a word a rank
     flags=("n_task_dims", "n_in_context"),  # and n_symbols, which every task may read
     legend="a, b: novel items of group A, of B.  First feature to the right, second upwards.",
-    defaults={"n_symbols": 4, "n_task_dims": 120, "n_in_context": 8, "max_len": 64, "n_layers": 4, "finetune_bs": 8},
+    defaults={
+        "n_symbols": 4,
+        "n_task_dims": 120,
+        "n_in_context": 8,
+        "max_len": 64,
+        "n_layers": 4,
+        "n_epochs": 20,
+        "finetune_bs": 8,
+    },
+    presets={"demo": {"n_layers": 2, "rope_theta": 100.0, "n_train": 14000, "n_epochs": 7, "n_steps_per_block": 200}},
     robust_demo={"queries_per_episode": 4, "pretrain_bs": 1024, "weight_init": "normal"},
 )
 WEIGHTS = {"unrotated": ((1, 0), (0, 1)), "rotated": ((1, 1), (1, -1))}  # of the features, in a rule

@@ -1,7 +1,7 @@
 """One frozen `Config` that says everything about a job. Imports nothing of torch.
 
 A field is a flag: its name, type, published default, bounds and help stand here and nowhere else; what the presets
-make of it stands in presets.py, how they join into one configuration in resolve.py, and rules that join several flags
+make of it stands in presets.py and in the tasks' entries, how they join into one configuration in resolve.py, and rules that join several flags
 in checks.py.
 """
 

@@ -38,10 +38,10 @@ def summarise(folder: Path) -> list[dict[str, Any]]:
 def table(rows: list[dict[str, Any]]) -> str:
     """Return a summary as text: a block a scoring and subset, a line a rotation and what of the answer, a column a curriculum."""
     curricula = [name for name in tasks.curricula() if any(row["context_curriculum"] == name for row in rows)]
-    parts, chance = [], f"chance on unrotated tasks: {tasks.chance({'task': tasks.ASKED}):.3f}"
+    parts, level = [], f"chance on unrotated tasks: {chance('unrotated'):.3f}"
     for scoring, subset in dict.fromkeys((row["scoring"], row["subset"]) for row in rows):
         there = [row for row in rows if (row["scoring"], row["subset"]) == (scoring, subset)]
-        parts.append(f"In context: accuracy on {subset} items, {scoring}, by context curriculum ({chance})")
+        parts.append(f"In context: accuracy on {subset} items, {scoring}, by context curriculum ({level})")
         parts.append("  " + "".join(f"{head:<13}" for head in ("rotation", "coordinate")) + "".join(f"{c:>13}" for c in curricula))
         for rotation in dict.fromkeys(row["rotation"] for row in there):
             for what, label in (("accuracy", "both"), ("first", "first"), ("second", "second")):
