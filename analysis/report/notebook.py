@@ -40,7 +40,7 @@ def groups(sweep: Sweep) -> list[Group]:
 def show(sweep: Sweep, *titles: str, tables: bool = False) -> None:
     """Draw the sections of the report that are called so (see `sections.entries_of`), for every size and task; with `tables`, their
     tables as well. Says what makes those that are missing."""
-    of_tasks = dict.fromkeys([*tasks.TASKS, *(group.task for group in groups(sweep))])
+    of_tasks = dict.fromkeys([*tasks.TASKS, *(task for _, task in sweep.groups())])
     known = dict.fromkeys(entry.what for task in of_tasks for entry in entries_of(task))
     if unknown := set(titles) - known.keys():
         raise ValueError(f"{', '.join(sorted(unknown))}: no such section; there are {', '.join(known)}")
