@@ -7,6 +7,7 @@ import torch
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 import models
+import tasks
 from data import Encoder
 from flags.command_line import parse
 from flags.config import Config
@@ -17,6 +18,13 @@ from tasks import make_task
 def one_thread():
     """Tests run side by side; the program, called in a test's own process, takes all cores."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def tasks_of_the_program():
+    """Forget the outside tasks that a test asked for: their context curricula are known as long as they are."""
+    yield
+    tasks._outside.clear()
 
 
 ROOT = Path(__file__).parent.parent

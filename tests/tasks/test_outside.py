@@ -30,13 +30,11 @@ def package(tmp_path, monkeypatch):
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     monkeypatch.syspath_prepend(str(tmp_path))
-    before, known = set(sys.modules), set(tasks._outside)
+    before = set(sys.modules)
     yield folder
     for name in set(sys.modules) - before:
         if name.startswith("elsewhere"):
             del sys.modules[name]
-    for name in set(tasks._outside) - known:
-        del tasks._outside[name]
 
 
 def written(package: Path, text: str) -> str:
