@@ -7,10 +7,11 @@ draws of the same kind. Every draw is a function of its key, and a level only sc
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -22,33 +23,39 @@ if TYPE_CHECKING:
     from transformers import LlamaConfig
 
 Key = tuple[int | str, ...]
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class Ablation:
-    """A kind of ablation of one model on contexts of one layout.
+class Ablation(ABC):
+    """An ablation of one model, on contexts of one layout. A class a kind says what is drawn and what a level makes of that.
 
-    kind       "mask", "bernoulli" or "gaussian"
     examples   [C] the example that each position of the context belongs to, -1 at separators
     values     (layers, heads, width of a head) of the model
     device     where `batch` makes what it adds: what is drawn is far smaller than the scores that it changes
     """
 
-    kind: str
+    kind: ClassVar[str]  # its name in KINDS, and in flags/ablations.py
+    group_axis: ClassVar[int]  # which axis of the draws of several members counts the groups of queries
+
     examples: np.ndarray
     values: tuple[int, int, int]
-    device: torch.device | str = "cpu"
+    device: torch.device = CPU
 
+    @abstractmethod
     def draw(self, n: int, *key: int | str) -> np.ndarray:
-        """What n groups of queries share, before any level: uniforms [n, examples] for mask; for the others uniforms or
-        normals [layers, heads, n, C - 1, width], C - 1 being the positions before the last separator."""
-        rng = stream(*key)
-        if self.kind == "mask":
-            return rng.random((n, self.examples.max() + 1), dtype=np.float32)
-        layers, heads, width = self.values
-        shape = (layers, heads, n, len(self.examples) - 1, width)
-        draws = rng.random if self.kind == "bernoulli" else rng.standard_normal
-        return draws(shape, dtype=np.float32)
+        """Draw what n groups of queries share, before any level: a function of the key."""
+
+    @abstractmethod
+    def batch(
+        self, context: np.ndarray, queries: np.ndarray, draws: np.ndarray, levels: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, Tensor]]:
+        """Return what N members are given so that every group of queries meets the context ablated in a way of its own.
+
+        context [N, C], queries [N, G, Q, L], draws as from `draw_all` for G groups, levels [G]. Returns contexts, queries
+        and ablations as `ensemble.Batch` takes them, with the groups in order: contexts [N, G, ·] and queries [N, G, Q, ·]
+        if each group has a context of its own, else contexts [N, 1, ·] and queries [N, 1, G·Q, ·].
+        """
 
     def draw_all(self, n: int, keys: Iterable[Key]) -> np.ndarray:
         """The draws of several members, [N, …], made side by side."""
@@ -57,30 +64,32 @@ class Ablation:
 
     def of_groups(self, draws: np.ndarray, which: np.ndarray) -> np.ndarray:
         """Draws of `draw_all` for groups that take the draw `which` [G] says."""
-        return draws[:, which] if self.kind == "mask" else draws[:, :, :, which]
+        return np.take(draws, which, axis=self.group_axis)
+
+
+class Mask(Ablation):
+    """Hides an example of the context from all that follows it, if its draw is below the level."""
+
+    kind = "mask"
+    group_axis = 1
+
+    def draw(self, n: int, *key: int | str) -> np.ndarray:
+        """Draw uniforms [n, examples]."""
+        return stream(*key).random((n, self.n_examples), dtype=np.float32)
 
     def batch(
         self, context: np.ndarray, queries: np.ndarray, draws: np.ndarray, levels: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, dict[str, Tensor]]:
-        """What N members are given so that every group of queries meets the context ablated in a way of its own.
+        """Return contexts [N, G, C], queries [N, G, Q, L], and as `bias` which positions are hidden."""
+        n, n_groups = queries.shape[:2]
+        hides = draws < levels[:, None].astype(np.float32)  # [N, G, examples]
+        hidden = hides[:, :, self.examples] & (self.examples >= 0)  # [N, G, C]
+        contexts = np.broadcast_to(context[:, None], (n, n_groups, context.shape[1]))
+        return contexts, queries, {"bias": self._bias(torch.from_numpy(hidden).to(self.device))}
 
-        context [N, C], queries [N, G, Q, L], draws as from `draw_all` for G groups, levels [G]: a probability, or the
-        standard deviation of the noise. Returns context, queries and ablations as `ensemble.Batch` takes them, with
-        the groups in order: contexts [N, G, C] and queries [N, G, Q, L] for mask, else contexts [N, 1, C - 1] and
-        queries [N, 1, G·Q, 1 + L], which begin with the last separator: it is run again on the disturbed context.
-        """
-        n, n_groups, n_queries, length = queries.shape
-        if self.kind == "mask":
-            hides = draws < levels[:, None].astype(np.float32)  # [N, G, examples]
-            hidden = hides[:, :, self.examples] & (self.examples >= 0)  # [N, G, C]
-            contexts = np.broadcast_to(context[:, None], (n, n_groups, context.shape[1]))
-            return contexts, queries, {"bias": self._bias(torch.from_numpy(hidden).to(self.device))}
-        last = np.broadcast_to(context[:, None, None, -1:], (n, n_groups, n_queries, 1))
-        own = np.concatenate([last, queries], axis=3).reshape(n, 1, n_groups * n_queries, length + 1)
-        level = torch.from_numpy(levels.astype(np.float32)).to(self.device)[:, None, None]
-        values = torch.from_numpy(draws).to(self.device)[:, :, None]  # [N, layers, 1, heads, G, C - 1, width]
-        changed = {"noise": values * level} if self.kind == "gaussian" else {"keep": values >= level}
-        return context[:, None, :-1], own, changed
+    @property
+    def n_examples(self) -> int:
+        return int(self.examples.max()) + 1
 
     def _bias(self, hidden: Tensor) -> Tensor:
         """hidden [N, G, C] → what is added to the scores, [N, G, 1, C + 1, C]; the last row is that of the queries.
@@ -93,6 +102,71 @@ class Ablation:
         sees = torch.cat([own, own.new_zeros(1, n)]) | ~hidden[:, :, None, :]
         sees &= own.new_ones(n + 1, n).tril()
         return torch.zeros(sees.shape, device=hidden.device).masked_fill_(~sees, torch.finfo(torch.float32).min)[:, :, None]
+
+
+class Values(Ablation):
+    """Disturbs what queries find in the context's values: the parent of kinds that say how."""
+
+    group_axis = 3
+
+    def draw(self, n: int, *key: int | str) -> np.ndarray:
+        """Draw numbers [layers, heads, n, C - 1, width], C - 1 being the positions before the last separator."""
+        layers, heads, width = self.values
+        return self.drawn(stream(*key), (layers, heads, n, len(self.examples) - 1, width))
+
+    @abstractmethod
+    def drawn(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        """Draw a number for each value, in float32."""
+
+    @abstractmethod
+    def changed(self, draws: Tensor, level: Tensor) -> dict[str, Tensor]:
+        """Return `noise` that is added, or `keep` that the values are multiplied with: [N, layers, 1, heads, G, C - 1, width].
+
+        draws [N, layers, 1, heads, G, C - 1, width], level [G, 1, 1]
+        """
+
+    def batch(
+        self, context: np.ndarray, queries: np.ndarray, draws: np.ndarray, levels: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, Tensor]]:
+        """Return contexts [N, 1, C - 1] and queries [N, 1, G·Q, 1 + L], which begin with the last separator: it is run again on
+        the disturbed context."""
+        n, n_groups, n_queries, length = queries.shape
+        last = np.broadcast_to(context[:, None, None, -1:], (n, n_groups, n_queries, 1))
+        own = np.concatenate([last, queries], axis=3).reshape(n, 1, n_groups * n_queries, length + 1)
+        level = torch.from_numpy(levels.astype(np.float32)).to(self.device)[:, None, None]
+        return context[:, None, :-1], own, self.changed(torch.from_numpy(draws).to(self.device)[:, :, None], level)
+
+
+class Bernoulli(Values):
+    """Zeroes the values whose uniform is below the level."""
+
+    kind = "bernoulli"
+
+    def drawn(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        return rng.random(shape, dtype=np.float32)
+
+    def changed(self, draws: Tensor, level: Tensor) -> dict[str, Tensor]:
+        return {"keep": draws >= level}
+
+
+class Gaussian(Values):
+    """Adds normal noise, whose standard deviation is the level."""
+
+    kind = "gaussian"
+
+    def drawn(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        return rng.standard_normal(shape, dtype=np.float32)
+
+    def changed(self, draws: Tensor, level: Tensor) -> dict[str, Tensor]:
+        return {"noise": draws * level}
+
+
+KINDS: dict[str, type[Ablation]] = {kind.kind: kind for kind in (Mask, Bernoulli, Gaussian)}
+
+
+def make_ablation(kind: str, examples: np.ndarray, values: tuple[int, int, int], device: torch.device = CPU) -> Ablation:
+    """Return the ablation that `--ablation` names, for contexts whose positions belong to `examples` [C]. See `Ablation`."""
+    return KINDS[kind](examples, values, device)
 
 
 def values_shape(model: LlamaConfig) -> tuple[int, int, int]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ablate import Ablation, Key, attention_dropout, values_shape
+from ablate import Key, attention_dropout, make_ablation, values_shape
 from data import Encoder, Episodes, finetuning_batch, group_names
 from engine.attention import Weights
 from engine.ensemble import Batch, Ensemble, check_finite
@@ -40,10 +40,9 @@ class Member:
 
 def plan(config: Config) -> list[list[Member]]:
     """The ensembles that finetuning consists of: all members of a step curriculum share their batch shapes, at most
-    `--max_members` of them are trained at once (where examples are hidden, each item has a context of its own, and counts
-    as one)."""
-    hides = config.ablation == "mask" and config.ablation_level
-    size = max(1, config.max_members // config.finetune_bs) if hides else config.max_members
+    `--max_members` of them are trained at once (where an ablation gives each item a context of its own, it counts as
+    one)."""
+    size = max(1, config.max_members // config.finetune_bs) if config.trains_on_own_contexts else config.max_members
     rotations = (config.pt_rot_cond,) if config.test_one_rot_cond else ROTATIONS
     inits = (config.init, "random") if config.with_iwl_only and config.init != "random" else (config.init,)
     ensembles = []
@@ -77,7 +76,7 @@ class Finetuning:
         self.ablation = None
         if config.ablation:
             examples = encoder.examples(self.episodes[0])
-            self.ablation = Ablation(config.ablation, examples, values_shape(ensemble.model.config), ensemble.device)
+            self.ablation = make_ablation(config.ablation, examples, values_shape(ensemble.model.config), ensemble.device)
         self.step = 0
         self.loss_sum = np.zeros(len(members))
         self.loss_count = 0

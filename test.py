@@ -10,6 +10,7 @@ from torch import Tensor
 from ablate import Ablation, Key
 from data import Episodes
 from engine.ensemble import Batch, Ensemble
+from flags.ablations import ABLATIONS
 
 # Members × episodes × tokens of one forward pass, at most: it bounds memory, and is fixed so that results are too.
 TOKENS_AT_ONCE = 2**16
@@ -68,7 +69,7 @@ def count_correct_ablated(
     draws = ablation.draw_all(repeats, keys)
     level = np.repeat(np.array(levels), repeats)  # of each group
     draw = np.tile(np.arange(repeats), len(levels))
-    tokens = n_members * (n_queries * (length + 1) + (context.shape[1] if ablation.kind == "mask" else 0))
+    tokens = n_members * (n_queries * (length + 1) + (context.shape[1] if ABLATIONS[ablation.kind].own_contexts else 0))
     size = max(1, TOKENS_AT_ONCE // tokens)
     correct = []
     for start in range(0, len(level), size):

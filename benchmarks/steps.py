@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 import models
-from ablate import Ablation, values_shape
+from ablate import make_ablation, values_shape
 from benchmarks.plain import Plain
 from data import Encoder
 from engine.ensemble import Batch, Ensemble
@@ -114,7 +114,7 @@ class Bench:
         yield Row("finetuning test", lambda: count_correct(ours, episodes), lambda: plain_tests("logits"), of_test, MEMBERS)
         keys = [(0, "benchmark", i) for i in range(MEMBERS)]
         for kind, call, before in (("mask", "masked", (self.tensors(examples)[0],)), ("gaussian", "noisy", ())):
-            ablation = Ablation(kind, examples, self.shape)
+            ablation = make_ablation(kind, examples, self.shape)
 
             def step(ablation=ablation) -> None:
                 alone = arrays[1].swapaxes(1, 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 import tasks
+from flags.ablations import ABLATIONS
 from flags.config import BadInput, Config
 from flags.presets import EXPERIMENT_VALUES, TRADE_OFFS, without_effect
 
@@ -126,7 +127,7 @@ def _check_ablation(config: Config) -> None:
     low, high = config.test_ablation_level_min, config.test_ablation_level_max
     if low > high:
         raise BadInput("test_ablation_level_min", low, f"must be at most --test_ablation_level_max {high}")
-    if config.ablation == "gaussian":
+    if not ABLATIONS[config.ablation].is_bounded:
         return
     for name, level in (("ablation_level", config.ablation_level), ("test_ablation_level_max", high)):
         if level is not None and level > 1:

@@ -17,6 +17,7 @@ from typing import Any
 
 import tasks
 from flags import presets
+from flags.ablations import ABLATIONS
 from flags.bounds import fault, of_kind
 
 
@@ -151,7 +152,7 @@ class Config:
     step_cond: str = flag(FINETUNING, "both", "step curriculum of finetuning; a trade-off measures interleaved alone", choices=("both", "blocked", "interleaved"))
     with_iwl_only: bool = flag(FINETUNING, False, "finetune randomly initialised models beside the metalearned ones")
 
-    ablation: str | None = flag(ABLATION, None, "how finetuning and its tests disturb the context: examples hidden, values zeroed, noise on values", choices=("mask", "bernoulli", "gaussian"))
+    ablation: str | None = flag(ABLATION, None, "how finetuning and its tests disturb the context: examples hidden, values zeroed, noise on values", choices=tuple(ABLATIONS))
     ablation_level: float | None = flag(ABLATION, 0.1, "level while training: a probability, or gaussian's standard deviation; unset in a trade-off experiment: all of its levels, a job each", low=0, high=1000000)
     test_ablation_level_min: float = flag(ABLATION, 0.0, "lowest level tested", low=0)
     test_ablation_level_max: float = flag(ABLATION, 1.0, "highest level tested", low=0, high=1000000)
@@ -202,6 +203,11 @@ class Config:
         if self.experiment in presets.TRADE_OFFS:  # retention needs the highest
             levels += presets.training_levels(self.preset, self.task, self.experiment)
         return tuple(sorted({round(level, 6) for level in levels}))
+
+    @property
+    def trains_on_own_contexts(self) -> bool:
+        """True if an ablation gives each item of an update a context of its own."""
+        return bool(self.ablation and self.ablation_level and ABLATIONS[self.ablation].own_contexts)
 
     @property
     def is_sweep(self) -> bool:

@@ -8,10 +8,11 @@ hold for any task; on each of them lie those of the task (see tasks/entry.py).
 from typing import Any
 
 import tasks
+from flags.ablations import ABLATIONS, N_SMALL, trade_offs
 
 PRESETS = ("demo", "laptop", "paper")
 DEFAULT_TASK = {"demo": "category"}  # in-context learning emerges on it in minutes; elsewhere the grid, as published
-TRADE_OFFS = ("tradeoff_mask", "tradeoff_noise")
+TRADE_OFFS = tuple(trade_offs())
 EXPERIMENTS = ("icl_iwl", "iwl_only", *TRADE_OFFS, "llm")
 
 # The published model and task, with less finetuning.
@@ -75,8 +76,7 @@ _TRADE_OFF = {
 EXPERIMENT_VALUES: dict[str, dict[str, Any]] = {
     "icl_iwl": {},
     "iwl_only": {"n_epochs": 0, "with_iwl_only": False},
-    "tradeoff_mask": {**_TRADE_OFF, "ablation": "mask"},
-    "tradeoff_noise": {**_TRADE_OFF, "ablation": "gaussian"},
+    **{experiment: {**_TRADE_OFF, "ablation": ablation} for experiment, ablation in trade_offs().items()},
     "llm": {  # the published episodes, at any size
         "p_flip_xy": 0.0,
         "n_test": 10,
@@ -142,9 +142,9 @@ OF_START = ("init_scale", "weight_init")
 
 def _levels(preset: str | None, experiment: str) -> tuple[float, ...]:
     """The levels that a trade-off experiment tests at, the lowest first."""
-    highest, n = (8, 9) if experiment == "tradeoff_noise" else (1, 11)
-    n = 5 if preset in ("demo", "laptop") else n
-    return tuple(highest * i / (n - 1) for i in range(n))
+    kind = ABLATIONS[trade_offs()[experiment]]
+    n = N_SMALL if preset in ("demo", "laptop") else kind.n
+    return tuple(kind.highest * i / (n - 1) for i in range(n))
 
 
 def training_levels(preset: str | None, task: str, experiment: str) -> tuple[float, ...]:

@@ -16,6 +16,7 @@ from data import Encoder, Episodes, groups_per_batch, n_batches
 from engine.batch import TOKENS, Batch
 from engine.ensemble import Ensemble
 from finetune import plan
+from flags.ablations import ABLATIONS
 from flags.config import Config
 from flags.stages import Stage, stages_of
 
@@ -128,15 +129,14 @@ def _finetuning(config: Config, episode: Episodes) -> list[Work]:
     for members in plan(config):
         curriculum, size = members[0].step_curriculum, len(members)
         batch = min(config.finetune_bs, n_study if curriculum == "interleaved" else -(-n_study // n_groups))
-        hides = config.ablation == "mask" and bool(config.ablation_level)
-        contexts, queries = (batch, 1) if hides else (1, batch)
+        contexts, queries = (batch, 1) if config.trains_on_own_contexts else (1, batch)
         n_tests = 1 + config.n_finetuning_steps // config.finetune_test_every
         works += [
             Work(f"{curriculum[:5]}. steps", config.n_finetuning_steps, size, contexts, queries, True),
             Work(f"{curriculum[:5]}. tests", n_tests, size, 1, n_queries, False),
         ]
         n_ablated = (len(config.test_levels) - 1) * config.test_repeats
-        if n_ablated and config.ablation == "mask":
+        if n_ablated and ABLATIONS[config.ablation].own_contexts:
             works.append(Work(f"{curriculum[:5]}. levels", n_tests, size, n_ablated, n_queries, False))
         elif n_ablated:
             works.append(Work(f"{curriculum[:5]}. levels", n_tests, size, 1, n_ablated * n_queries, False))

@@ -5,7 +5,7 @@ import torch
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
 import models
-from ablate import Ablation, values_shape
+from ablate import Ablation, make_ablation, values_shape
 from data import Encoder
 from engine.ensemble import Batch, Ensemble
 from tasks import make_task
@@ -37,7 +37,7 @@ class Setting:
         self.examples = self.encoder.examples(self.episodes[0])
 
     def ablation(self, kind) -> Ablation:
-        return Ablation(kind, self.examples, values_shape(self.model.config))
+        return make_ablation(kind, self.examples, values_shape(self.model.config))
 
     def ours(self, kind, draws, levels, n_queries=3):
         """Logits [2, G, Q, T, V] of two members, each group of queries ablated in its own way; and the ensemble."""

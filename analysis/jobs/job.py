@@ -15,11 +15,12 @@ from typing import Any
 import tasks
 from analysis.jobs import words
 from flags import presets
+from flags.ablations import trade_offs
 from flags.config import CATEGORY, DATA, GRID, MODEL, PROMPT, TRAINING, Config
 from flags.stages import before_the_last
 
 CHANGED = "changed"  # in a size's name: the task or the model is not the preset's
-TRADE_OFF_OF = {presets.EXPERIMENT_VALUES[name]["ablation"]: name for name in presets.TRADE_OFFS}
+TRADE_OFF_OF = {ablation: experiment for experiment, ablation in trade_offs().items()}
 
 
 @dataclass(frozen=True)

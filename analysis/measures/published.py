@@ -131,7 +131,10 @@ def find(task: str, model: str, measure: str) -> dict[tuple[str, str], float]:
 
 
 def trade_off(task: str, ablation: str, retention_level: float) -> tuple[dict[float, float], dict[float, float]]:
-    """Generalisation and retention by level; no retention if ours is tested at another level than the published one."""
+    """Generalisation and retention by level; no retention if ours is tested at another level than the published one, and nothing
+    of an ablation that the paper does not have."""
+    if (task, ablation) not in GENERALISATION:
+        return {}, {}
     is_same = RETENTION_LEVEL[task, ablation] == retention_level
     return (
         levels(GENERALISATION[task, ablation], ablation),

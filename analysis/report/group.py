@@ -15,9 +15,10 @@ from analysis.jobs.size import off_published_size
 from analysis.measures import published, tradeoff
 from analysis.measures.tradeoff import TradeOff
 from analysis.statistics.effects import Interval, interval
+from flags.ablations import trade_offs
 from tasks import chance
 
-ABLATIONS = {"tradeoff_mask": "mask", "tradeoff_noise": "gaussian"}
+ABLATIONS = trade_offs()  # by experiment
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +24,7 @@ from analysis.statistics import effects, inference
 from flags import presets
 
 CROSSED = "--no_congruent_only"  # all contexts, with both step curricula
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 BLOCKED_FIRST, INTERLEAVED_FIRST = ("blocked", "interleaved"), ("interleaved", "blocked")
 # What the paper finds of models metalearned on unrotated tasks, of these differences.
 FEW_SHOT: dict[str, verdicts.Expected | None] = {"unrotated": "more", "rotated": None}
@@ -269,8 +271,9 @@ def _others(rotation: str, curriculum: str) -> Entry:
     )
 
 
-def _levels(experiment: str, what: str) -> Entry:
-    return Entry(lambda group: trade_off(group, experiment), what, experiment, f"--experiment {experiment}")
+def _levels(experiment: str) -> Entry:
+    what = f"trade-off, {experiment.removeprefix('tradeoff_')}"
+    return Entry(partial(trade_off, experiment=experiment), what, experiment, f"--experiment {experiment}")
 
 
 def entries_of(task: str) -> list[Entry]:
@@ -279,8 +282,7 @@ def entries_of(task: str) -> list[Entry]:
     return [
         Entry(in_context, "main figure, ICL + IWL", "iwl_icl", ""),
         Entry(in_weights, "main figure, IWL only", "iwl_only", "--experiment iwl_only"),
-        _levels("tradeoff_mask", "trade-off, mask"),
-        _levels("tradeoff_noise", "trade-off, noise"),
+        *(_levels(experiment) for experiment in ABLATIONS),
         *([Entry(all_contexts, "few-shot on four context curricula", "iwl_icl", CROSSED)] if len(contexts) > 2 else []),
         *(_others("unrotated", curriculum) for curriculum in contexts if curriculum != "blocked"),
         *(_others("rotated", curriculum) for curriculum in contexts),
@@ -303,5 +305,8 @@ def maker(entry: Entry, group: Group) -> str:
     if (script := tasks.entry_of(group.task).script) is None:
         return command
     variable = "" if preset == "paper" else f"PRESET={preset} "
+    script = f"{script}_{entry.script}"
+    if not (SCRIPTS / f"{script}.sh").exists():  # of an ablation that the paper does not have
+        return command
     swept = f" {CROSSED}" if entry.flags == CROSSED else ""  # other flags are of the script itself
-    return f"{variable}scripts/submit.sh {script}_{entry.script}{recipe}{swept}, or {command}"
+    return f"{variable}scripts/submit.sh {script}{recipe}{swept}, or {command}"

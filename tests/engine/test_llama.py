@@ -6,7 +6,7 @@ import torch
 from torch.func import functional_call
 
 import models
-from ablate import Ablation, attention_dropout, values_shape
+from ablate import attention_dropout, make_ablation, values_shape
 from engine import batch as parts
 from engine.attention import answer_logits
 from engine.ensemble import Batch, Ensemble
@@ -41,7 +41,7 @@ def batch_of(task: str, n_members: int, lm_task: str, ensemble: Ensemble, kind: 
     if kind == "factors":
         changed["factors"] = attention_dropout(0.3, keys, ensemble.model.config, context, queries).to(torch.float64)
     elif kind:
-        ablation = Ablation(kind, encoder.examples(many[0]), values_shape(ensemble.model.config))
+        ablation = make_ablation(kind, encoder.examples(many[0]), values_shape(ensemble.model.config))
         grouped = queries[:, 0].reshape(n_members, 2, N_QUERIES // 2, -1)
         levels = np.array([0.4, 0.7])
         context, queries, changed = ablation.batch(context[:, 0], grouped, ablation.draw_all(2, keys), levels)

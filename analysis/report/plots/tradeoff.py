@@ -17,13 +17,7 @@ from analysis.measures.tradeoff import TradeOff
 from analysis.report import style
 from analysis.report.plots import parts
 from analysis.statistics.effects import of_values
-
-LEVEL_LABELS = {
-    "mask": "probability that an example is hidden",
-    "bernoulli": "probability that a value is zeroed",
-    "gaussian": "standard deviation of the noise",
-}
-
+from flags.ablations import ABLATIONS
 
 Means = Mapping[float, float]
 
@@ -31,13 +25,14 @@ Means = Mapping[float, float]
 def draw(found: TradeOff, path: Path, published: tuple[Means, Means] = ({}, {}), size: str = "") -> None:
     """Draw the four measures of a trade-off experiment, to `path` with the endings .pdf and .png. published: generalisation and
     retention by level."""
+    label = ABLATIONS[found.ablation].label
     levels = sorted(found.learning.training_level.unique())
     colors = dict(zip(levels, plt.get_cmap("viridis")(np.linspace(0, 0.9, len(levels))), strict=True))
     with style.ours():
         figure, axes = plt.subplots(1, 4, figsize=(15, 3.9), layout="constrained")
         _bars(axes[0], found.generalisation, "test_level", "0.55", published[0])
         axes[0].axhline(found.chance, color="0.2", lw=0.8, ls=":", label="chance")
-        axes[0].set(title="Generalisation: novel items, few-shot", xlabel="level at the test\n" + LEVEL_LABELS[found.ablation])
+        axes[0].set(title="Generalisation: novel items, few-shot", xlabel="level at the test\n" + label)
         _curves(axes[1], found.learning, colors)
         axes[1].set(
             title="Learning: study items, tested at the training level", xlabel="updates", ylabel="accuracy", ylim=(-0.03, 1.03)
@@ -46,7 +41,7 @@ def draw(found: TradeOff, path: Path, published: tuple[Means, Means] = ({}, {}),
         axes[2].set(title="Errors: training loss", xlabel="updates", ylabel="loss (nats per token)")
         highest = f"tested at level {found.retention_level:g}"
         _bars(axes[3], found.retention, "training_level", [colors[level] for level in levels], published[1])
-        axes[3].set(title=f"Retention: study items, {highest}", xlabel="level while training\n" + LEVEL_LABELS[found.ablation])
+        axes[3].set(title=f"Retention: study items, {highest}", xlabel="level while training\n" + label)
         of = f"mean and 95 % t interval over {found.n_units} {found.units}"
         style.title(figure, f"{found.task} task{size}, rule-like, interleaved (bars: {of})", 10)
         parts.legend_below(figure, list(axes), 14, title="lines: level while training")
