@@ -18,7 +18,7 @@ from tasks.task import ROTATIONS
 from test import count_correct, count_correct_ablated
 
 if TYPE_CHECKING:
-    from transformers import LlamaForCausalLM
+    from transformers import PreTrainedModel
 
     from flags.config import Config
     from runs.records import Job
@@ -187,7 +187,7 @@ class Finetuning:
 def finetune(
     config: Config,
     encoder: Encoder,
-    model: LlamaForCausalLM,
+    model: PreTrainedModel,
     weights_of: Callable[[int, str], Weights],
     recorder: Job,
     device: torch.device,

@@ -25,7 +25,7 @@ from runs.terminal import STOPPED, command, say, tell
 
 if TYPE_CHECKING:
     import torch
-    from transformers import LlamaForCausalLM
+    from transformers import PreTrainedModel
 
     from data import Encoder
     from engine.attention import Weights
@@ -81,7 +81,7 @@ def run(config: Config, stop: StopFlag | None = None) -> int:
         import models
 
         device = device_of(config)
-        model = models.build(**models.architecture_of(config, encoder))
+        model = models.model_of(config, encoder)
         loaded = models.loaded_weights(config, model)
     if config.dry_run:
         from preview.estimate import estimate
@@ -198,7 +198,7 @@ def sweep(config: Config) -> int:
 def perform(
     config: Config,
     encoder: Encoder,
-    model: LlamaForCausalLM,
+    model: PreTrainedModel,
     device: torch.device,
     loaded: dict[int, Weights],
     stop: StopFlag,

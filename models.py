@@ -1,4 +1,4 @@
-"""Llamas: built from a configuration, initialised from a key, read from weight files and written to them."""
+"""Models: built from a configuration, initialised from a key, read from weight files and written to them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from engine import starts
 from engine.attention import ATTENTION, Weights
+from engine.decoder import check_shares_context
+from engine.ensemble import is_stacked
 from engine.streams import stream
 from flags.base import NoBase, find_base
 from flags.config import BadInput
+from flags.decoders import DECODERS
 from prompts import PAD
 from runs.checkpoint import Damaged
 from runs.files import write_atomically
@@ -29,48 +33,59 @@ if TYPE_CHECKING:
     from flags.config import Config
 
 GROWN_SCALE = 0.02  # of the weights of layers that come on top
-WRITING = ("o_proj.weight", "down_proj.weight")  # what a layer adds to the residual stream comes out of these
 PUBLISHED_PREFIX = "model."  # the published code wraps the Llama in a module of its own
 
 
-def build(**architecture) -> LlamaForCausalLM:
-    """A Llama from the keys of `LlamaConfig`, on the CPU, in fp32. Its weights are to be replaced (see `draw_weights`).
+def build(name: str = "llama2", /, **architecture) -> PreTrainedModel:
+    """The model of a name, with our attention, from the keys of its configuration, on the CPU, in fp32. Its weights are to be
+    replaced (see `draw_weights`).
 
-    Raises ValueError for a key that `LlamaConfig` does not know; the class itself would take it and ignore it.
+    Raises ValueError for a key that the configuration does not know; the class itself would take it and ignore it. Raises it also
+    for a decoder that does not use our attention.
     """
-    unknown = set(architecture) - {field.name for field in dataclasses.fields(LlamaConfig)}
-    if unknown:
-        raise ValueError(f"LlamaConfig has no {', '.join(sorted(unknown))}")
-    config = LlamaConfig(**architecture, use_cache=False, attn_implementation=ATTENTION)
+    model = with_attention(ATTENTION, name, **architecture)
+    if not is_stacked(model):
+        check_shares_context(model)
+    return model
+
+
+def with_attention(attention: str, name: str, /, **architecture) -> PreTrainedModel:
+    """The same with an attention of transformers ("sdpa", "eager"): for flat sequences alone."""
+    config = configuration(name, **architecture, use_cache=False, attn_implementation=attention)
     with torch.random.fork_rng(devices=[]):  # the class draws weights of its own; leave no trace of that
-        return LlamaForCausalLM(config)
+        return MODEL_FOR_CAUSAL_LM_MAPPING[type(config)](config).eval()
+
+
+def configuration(name: str, /, **keys) -> PreTrainedConfig:
+    """The configuration of a name. Raises ValueError for a key that it does not know."""
+    kind = type(AutoConfig.for_model(DECODERS[name].model_type))
+    unknown = set(keys) - {field.name for field in dataclasses.fields(kind)} - {"attn_implementation"}
+    if unknown:
+        raise ValueError(f"{kind.__name__} has no {', '.join(sorted(unknown))}")
+    return kind(**keys)
+
+
+def model_of(config: Config, encoder: Encoder) -> PreTrainedModel:
+    """The model that a job's flags describe."""
+    return build(config.model_name, **architecture_of(config, encoder))
 
 
 def architecture(config: Config, vocab_size: int, pad: int | None = 0) -> dict:
-    """The keys of `LlamaConfig` for the model that the flags describe; what is not named keeps the class's default:
+    """The keys of the configuration of the model that the flags describe. What is not named keeps the class's default, for a Llama:
     SiLU, untied embeddings, no biases, no dropout, as many key-value heads as heads. `pad` is the id of `<pad>`, whose
     embedding is never trained."""
-    return {
-        "vocab_size": vocab_size,
-        "num_hidden_layers": config.n_layers,
-        "num_attention_heads": config.n_heads,
-        "hidden_size": config.d_model,
-        "intermediate_size": config.d_ff,
-        "max_position_embeddings": config.max_len,
-        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
-        "rms_norm_eps": 1e-6,
-        "pad_token_id": pad,
-        "bos_token_id": None,
-        "eos_token_id": None,
-    }
+    of_flags = DECODERS[config.model_name].keys(config)
+    return {"vocab_size": vocab_size, **of_flags, "pad_token_id": pad, "bos_token_id": None, "eos_token_id": None}
 
 
-def draw_weights(model: LlamaForCausalLM, seed: int, scale: float, start: int = 0) -> Weights:
-    """Independent initial weights of a seed, on the CPU wherever the model is: N(0, scale²) for every matrix, ones for the norms. A
-    function of the arguments; others for each time that a seed starts, from 0."""
+def draw_weights(model: PreTrainedModel, seed: int, scale: float, start: int = 0) -> Weights:
+    """Independent initial weights of a seed, on the CPU wherever the model is: N(0, scale²) for every matrix, zeros for
+    biases, ones for the norms. A function of the arguments; others for each time that a seed starts, from 0."""
     weights, times = {}, (start,) if start else ()
     for name, parameter in model.named_parameters():
-        if parameter.dim() == 1:
+        if name.endswith("bias"):
+            weights[name] = torch.zeros(parameter.shape, dtype=parameter.dtype)
+        elif parameter.dim() == 1:
             weights[name] = torch.ones(parameter.shape, dtype=parameter.dtype)
         else:
             draws = stream(seed, "weights", name, *times).standard_normal(tuple(parameter.shape), dtype=np.float32)
@@ -78,7 +93,7 @@ def draw_weights(model: LlamaForCausalLM, seed: int, scale: float, start: int = 
     return weights
 
 
-def initial_weights(model: LlamaForCausalLM, config: Config, encoder: Encoder, seed: int, start: int = 0) -> Weights:
+def initial_weights(model: PreTrainedModel, config: Config, encoder: Encoder, seed: int, start: int = 0) -> Weights:
     """The weights that a seed's metalearning starts from (--weight_init, --init_scale, --readout_steps); without metalearning those
     that finetuning does (--iwl_init_scale)."""
     if not config.n_epochs:
@@ -90,11 +105,22 @@ def initial_weights(model: LlamaForCausalLM, config: Config, encoder: Encoder, s
         component = stream(seed, "shared component", *((start,) if start else ())).standard_normal(model.config.hidden_size)
         starts.look_back(weights, model.config, config.init_scale, component, range(2, encoder.item_length(seed)))
     if config.readout_steps:
-        weights["lm_head.weight"].zero_()
+        weights[readout_of(model)].zero_()
     return weights
 
 
-def grown(weights: Weights, model: LlamaForCausalLM, seed: int, start: int = 0) -> Weights:
+def readout_of(model: PreTrainedModel) -> str:
+    """The name of the weight that turns the last layer's output into logits."""
+    readout = model.get_output_embeddings().weight
+    return next(name for name, parameter in model.named_parameters() if parameter is readout)
+
+
+def name_of(model: PreTrainedModel) -> str:
+    """The --model_name of a model."""
+    return next(name for name, decoder in DECODERS.items() if decoder.model_type == model.config.model_type)
+
+
+def grown(weights: Weights, model: PreTrainedModel, seed: int, start: int = 0) -> Weights:
     """The weights of a model with fewer layers as weights of `model`, which answers alike.
 
     The layers that come on top write nothing into the residual stream until they are trained.
@@ -103,7 +129,7 @@ def grown(weights: Weights, model: LlamaForCausalLM, seed: int, start: int = 0) 
     """
     fresh = draw_weights(model, seed, GROWN_SCALE, start)
     for name in fresh.keys() - weights.keys():
-        if name.endswith(WRITING):
+        if name.endswith(DECODERS[name_of(model)].writes):
             fresh[name].zero_()
     return {name: weights.get(name, tensor).clone() for name, tensor in fresh.items()}
 
@@ -112,7 +138,7 @@ class ForeignWeights(Exception):
     """A weight file that cannot be read, or is of another model."""
 
 
-def load_weights(path: Path, model: LlamaForCausalLM) -> Weights:
+def load_weights(path: Path, model: PreTrainedModel) -> Weights:
     """Weights of a safetensors file, or of a `.pt` file of the published code, in which every name has one more
     `model.` in front. Raises ForeignWeights if they are not those of a model of this shape, or if the file holds
     anything but tensors (no code in it is run)."""
@@ -145,7 +171,7 @@ def published_bytes(weights: Weights) -> bytes:
 
 
 def architecture_of(config: Config, encoder: Encoder) -> dict:
-    """The keys of `LlamaConfig` for a job: those of the flags, and the size of its vocabulary."""
+    """The keys of the configuration for a job: those of the flags, and the size of its vocabulary."""
     return architecture(config, encoder.vocab_size, encoder.vocabulary.get(PAD))
 
 
@@ -174,7 +200,7 @@ def _holds(path: Path, weights: Weights) -> bool:
     return isinstance(found, dict) and found.keys() == named.keys() and all(torch.equal(found[n], named[n]) for n in named)
 
 
-def loaded_weights(config: Config, model: LlamaForCausalLM) -> dict[int, Weights]:
+def loaded_weights(config: Config, model: PreTrainedModel) -> dict[int, Weights]:
     """The weights of each seed that --load_model_from names; none if it is not passed."""
     if config.load_model_from is None:
         return {}

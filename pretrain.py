@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from flags.config import Config
     from runs.records import Job
 
-READOUT = frozenset({"lm_head.weight"})
-
 
 class Metalearning:
     """Metalearns seeds as one ensemble, in one stage of one start; `kept` holds the best-validated weights of each.
@@ -48,7 +46,7 @@ class Metalearning:
         self.stage, self.config, self.start = stage, stage.config, start
         config = self.config
         self._encoder = encoder = encoder.of(config)
-        self.model = models.build(**models.architecture_of(config, encoder))
+        self.model = models.model_of(config, encoder)
         condition = (config.pt_rot_cond, config.pt_cond)
         n_train, n_val = (encoder.n_episodes(split) for split in ("metalearning", "validation"))
         self.validation = {seed: encoder.episodes(seed, "validation", *condition, n_val) for seed in seeds}
@@ -68,7 +66,7 @@ class Metalearning:
         adam = {"beta2": config.adam_beta2, "weight_decay": config.weight_decay}
         self.ensemble = Ensemble(self.model, list(first.values()), config.pretrain_lr, causal=encoder.causal, device=device, **adam)
         if config.readout_steps and self.n_steps:
-            self.ensemble.train_only(READOUT)
+            self.ensemble.train_only({models.readout_of(self.model)})
         self._clear_losses(self.active)
         self._order: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._epoch = -1

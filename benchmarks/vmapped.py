@@ -2,9 +2,8 @@
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
-from engine.attention import Weights, answer_logits
+from engine.decoder import member_logits
 from engine.ensemble import Batch, Ensemble
 
 
@@ -13,19 +12,8 @@ class Vmapped(Ensemble):
 
     def logits(self, batch: Batch) -> Tensor:
         """Logits at the answers: [N, B, K, T, V]."""
-        n_answer, alone = batch.answers.shape[-1], len(self) == 1
-
-        def one(parameters: Weights, context: Tensor, queries: Tensor, ablations: dict[str, Tensor]) -> Tensor:
-            def forward(**inputs: object) -> object:
-                return functional_call(self.model, parameters, kwargs=inputs)
-
-            return answer_logits(forward, context, queries, n_answer, self.causal, vmapped=not alone, **ablations)
-
-        if alone:
-            parameters = {name: stacked[0] for name, stacked in self.parameters.items()}
-            ablations = {name: tensor[0] for name, tensor in batch.ablations.items()}
-            return one(parameters, batch.context[0], batch.queries[0], ablations)[None]
-        return torch.vmap(one)(self.parameters, batch.context, batch.queries, batch.ablations)
+        tokens = (batch.context, batch.queries, batch.answers.shape[-1])
+        return member_logits(self.model, self.parameters, *tokens, self.causal, batch.ablations)
 
     def step(self, batch: Batch, rate: float = 1.0) -> Tensor:
         """One update; returns the losses before it, [N, B, K]."""

@@ -69,14 +69,14 @@ def parts_of(batch: Batch) -> list[Part]:
     ]
 
 
-def each(work: Callable[[Part], T], parts: list[Part]) -> Iterator[tuple[Part, T]]:
+def each(work: Callable[[Part], T], parts: list[Part], side_by_side: bool = True) -> Iterator[tuple[Part, T]]:
     """The parts and what `work` makes of each, in order.
 
     They are dealt to as many threads as torch has, each of which computes alone: its operations are too small to be shared
-    well. So results do not depend on the number of threads.
+    well. So results do not depend on the number of threads. Without `side_by_side` they are worked on one after the other.
     """
     n_threads = torch.get_num_threads()
-    if n_threads == 1 or len(parts) == 1:
+    if n_threads == 1 or len(parts) == 1 or not side_by_side:
         yield from ((part, work(part)) for part in parts)
         return
     torch.set_num_threads(1)  # new threads take the number over

@@ -7,10 +7,11 @@ from collections.abc import Callable, Collection
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import LlamaForCausalLM
+from transformers import LlamaForCausalLM, PreTrainedModel
 
 from engine.attention import Weights
 from engine.batch import Batch, Part, each, parts_of
+from engine.decoder import member_logits
 from engine.llama import Layout, stacked_logits
 
 
@@ -24,7 +25,7 @@ class Ensemble:
 
     def __init__(
         self,
-        model: LlamaForCausalLM,
+        model: PreTrainedModel,
         weights: list[Weights],
         learning_rate: float,
         causal: bool,
@@ -42,7 +43,7 @@ class Ensemble:
 
     def logits(self, batch: Batch) -> Tensor:
         """Logits at the answers: [N, B, K, T, V]."""
-        return self._logits(self.parameters, batch, self._layout(batch))
+        return self._forward(batch)(self.parameters, batch)
 
     def step(self, batch: Batch, rate: float = 1.0) -> Tensor:
         """One update of every member on the mean loss of its queries; returns the losses before it, [N, B, K].
@@ -50,7 +51,7 @@ class Ensemble:
         `rate` is the part of the learning rate that this update has.
         """
         losses = torch.empty(batch.queries.shape[:3], dtype=self._dtype, device=self.device)
-        layout, n_losses = self._layout(batch), losses[0].numel()
+        logits_of, n_losses = self._forward(batch), losses[0].numel()
 
         def learn(part: Part) -> tuple[Tensor, tuple[Tensor, ...]]:
             own = {
@@ -58,10 +59,10 @@ class Ensemble:
                 for name, stacked in self.parameters.items()
             }
             piece = part.of(batch)
-            loss = _losses(self._logits(own, piece, layout), piece.answers)
+            loss = _losses(logits_of(own, piece), piece.answers)
             return loss.detach(), torch.autograd.grad(loss.sum() / n_losses, [x for x in own.values() if x.requires_grad])
 
-        for part, (loss, gradients) in each(learn, parts_of(batch)):
+        for part, (loss, gradients) in each(learn, parts_of(batch), self._side_by_side):
             losses[part.members, part.contexts] = loss
             for parameter, gradient in zip(self._of_adam(), gradients, strict=True):
                 if parameter.grad is None:
@@ -88,15 +89,15 @@ class Ensemble:
 
     def _asked(self, batch: Batch, measure: Callable[[Tensor, Tensor], list[Tensor]]) -> list[Tensor]:
         """What `measure` makes of logits and answers, [N, B, K] each."""
-        layout, found = self._layout(batch), []
+        logits_of, found = self._forward(batch), []
 
         @torch.no_grad()
         def answer(part: Part) -> list[Tensor]:
             piece = part.of(batch)
             own = {name: stacked[part.members] for name, stacked in self.parameters.items()}
-            return measure(self._logits(own, piece, layout), piece.answers)
+            return measure(logits_of(own, piece), piece.answers)
 
-        for part, of_part in each(answer, parts_of(batch)):
+        for part, of_part in each(answer, parts_of(batch), self._side_by_side):
             found = found or [torch.empty(batch.queries.shape[:3], dtype=x.dtype, device=self.device) for x in of_part]
             for whole, x in zip(found, of_part, strict=True):
                 whole[part.members, part.contexts] = x
@@ -106,13 +107,26 @@ class Ensemble:
         """The parameters that are trained."""
         return [parameter for parameter in self.parameters.values() if parameter.requires_grad]
 
-    def _logits(self, parameters: Weights, batch: Batch, layout: Layout) -> Tensor:
-        logits = stacked_logits(self.model, parameters, layout, batch.context, batch.queries, batch.ablations)
-        return logits.unflatten(2, (-1, batch.answers.shape[3]))
-
-    def _layout(self, batch: Batch) -> Layout:
+    def _forward(self, batch: Batch) -> Callable[[Weights, Batch], Tensor]:
+        """Return what makes logits [N, B, K, T, V] of the parameters and tokens of N members, for parts of this batch."""
+        n_answer = batch.answers.shape[3]
+        if not is_stacked(self.model):
+            return lambda own, part: member_logits(
+                self.model, own, part.context, part.queries, n_answer, self.causal, part.ablations
+            )
         like = torch.empty((), dtype=self._dtype, device=self.device)
-        return Layout.of(self.model, batch.context, batch.queries, batch.answers.shape[3], self.causal, like)
+        layout = Layout.of(self.model, batch.context, batch.queries, n_answer, self.causal, like)
+
+        def logits_of(own: Weights, part: Batch) -> Tensor:
+            logits = stacked_logits(self.model, own, layout, part.context, part.queries, part.ablations)
+            return logits.unflatten(2, (-1, n_answer))
+
+        return logits_of
+
+    @property
+    def _side_by_side(self) -> bool:
+        """False if parts share the model, which holds a member's weights while it computes."""
+        return is_stacked(self.model)
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -164,6 +178,11 @@ class Ensemble:
             decoupled_weight_decay=True,
             fused=True,
         )
+
+
+def is_stacked(model: PreTrainedModel) -> bool:
+    """Return True for a Llama, which engine/llama.py computes; any other decoder runs as it is, under vmap."""
+    return type(model) is LlamaForCausalLM
 
 
 def _right(logits: Tensor, answers: Tensor) -> Tensor:

@@ -42,6 +42,12 @@ def _check_model(config: Config) -> None:
             config.model_dtype,
             "is for pretrained language models; training from scratch needs fp32: in 16 bits Adam's small updates round to nothing",
         )
+    if config.model_name != "llama2":
+        if config.weight_init != "normal":
+            why = f"is made for llama2; with --model_name {config.model_name} pass --weight_init normal"
+            raise BadInput("weight_init", config.weight_init, why)
+        if config.model_path:
+            raise BadInput("model_path", config.model_path, "is for the published code, which has llama2 alone; leave the flag out")
     if config.d_model % config.n_heads:
         raise BadInput("n_heads", config.n_heads, f"must divide --d_model {config.d_model}")
     if config.d_model // config.n_heads % 2:

@@ -19,6 +19,7 @@ import tasks
 from flags import presets
 from flags.ablations import ABLATIONS
 from flags.bounds import fault, of_kind
+from flags.decoders import DECODERS
 
 
 class BadInput(Exception):
@@ -159,7 +160,7 @@ class Config:
     test_ablation_level_num: int = flag(ABLATION, 11, "levels tested, evenly spaced; 0 and the training level are always among them", low=1, high=1000)
     test_repeats: int = flag(ABLATION, 4, "draws that a test at a level above 0 counts together", low=1, high=1000)
 
-    model_name: str = flag(MODEL, "llama2", "the Llama architecture", choices=("llama2",))
+    model_name: str = flag(MODEL, "llama2", "the architecture (see docs/extend.md)", choices=tuple(DECODERS))
     load_model_from: str | None = flag(MODEL, None, "start from the weights of a job's folder (and take over its data and model flags), or of a .safetensors or .pt file", path=True)
     base_seed: int | None = flag(MODEL, None, "which seed of that folder; unset: the best validated", low=0)
     n_layers: int = flag(MODEL, 12, "layers", low=1, high=1000)

@@ -49,12 +49,14 @@ def export(job: Path, folder: Path, seed: int | None = None) -> None:
         raise BadInput("JOB", job, f"its checkpoints/model.json cannot be read ({first_line(error)})") from None
 
     import safetensors.torch
-    from transformers import LlamaConfig, LlamaForCausalLM
     from transformers.utils import logging
+
+    import models
 
     logging.disable_progress_bar()
     begin = prompts.PREFACES[0]
-    model = LlamaForCausalLM(LlamaConfig(**{**architecture, "bos_token_id": vocabulary.get(begin)}))
+    name = base.flags.get("model_name", "llama2")
+    model = models.with_attention("sdpa", name, **{**architecture, "bos_token_id": vocabulary.get(begin)})
     try:
         model.load_state_dict(safetensors.torch.load_file(path))
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import numpy as np
 import torch
-from transformers import LlamaForCausalLM
+from transformers import PreTrainedModel
 
 import models
 from data import Encoder, Episodes, groups_per_batch, n_batches
@@ -41,12 +41,12 @@ class Setting:
 
     config: Config
     encoder: Encoder
-    model: LlamaForCausalLM
+    model: PreTrainedModel
     device: torch.device
 
     @classmethod
     def of_stage(cls, stage: Stage, encoder: Encoder, device: torch.device) -> Setting:
-        model = models.build(**models.architecture_of(stage.config, encoder))
+        model = models.model_of(stage.config, encoder)
         return cls(stage.config, encoder.of(stage.config), model, device)
 
     @functools.cached_property
@@ -59,7 +59,7 @@ class Setting:
         return sum(p.numel() for p in self.model.parameters())
 
 
-def estimate(config: Config, encoder: Encoder, model: LlamaForCausalLM, device: torch.device) -> str:
+def estimate(config: Config, encoder: Encoder, model: PreTrainedModel, device: torch.device) -> str:
     """The resolved flags, sizes, and an estimate of time and memory, as text.
 
     Time is extrapolated from a few small steps of this model on this machine, so it takes some seconds to make.
@@ -174,13 +174,13 @@ def _seconds(work: Work, setting: Setting) -> float:
 
 def _bytes(work: Work, setting: Setting) -> float:
     """Parameters with gradients and Adam's moments, and the activations of the parts that are worked on at once, roughly."""
-    c, episode = setting.model.config, setting.episode
+    c, vocab_size, episode = setting.config, setting.encoder.vocab_size, setting.episode
     n_context, length, n_answer = episode.context.shape[1], episode.queries.shape[2], episode.answers.shape[2]
     own = work.queries * length
-    scores = 2 * c.num_attention_heads * (n_context**2 + own * (n_context + length))
-    numbers = (n_context + own) * (16 * c.hidden_size + 4 * c.intermediate_size) + scores
-    numbers *= c.num_hidden_layers if work.trains else 2
-    numbers += 3 * work.queries * n_answer * c.vocab_size
+    scores = 2 * c.n_heads * (n_context**2 + own * (n_context + length))
+    numbers = (n_context + own) * (16 * c.d_model + 4 * c.d_ff) + scores
+    numbers *= c.n_layers if work.trains else 2
+    numbers += 3 * work.queries * n_answer * vocab_size
     state = setting.n_parameters * (4 if work.trains else 1)
     at_once = work.members * work.contexts
     if setting.device.type == "cpu":  # see engine/batch.py

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
+from transformers import DynamicCache
 
 import models
 from ablate import Ablation, make_ablation, values_shape
@@ -31,7 +31,7 @@ class Setting:
         self.model = built(self.config, self.encoder).to(torch.float64)
         self.weights = [{n: w.double() for n, w in models.draw_weights(self.model, s, 0.3).items()} for s in (0, 1)]
         architecture = models.architecture(self.config, self.encoder.vocab_size)
-        self.plain = LlamaForCausalLM(LlamaConfig(**architecture, attn_implementation="sdpa")).to(torch.float64)
+        self.plain = models.with_attention("sdpa", self.config.model_name, **architecture).to(torch.float64)
         self.plain_member = None
         self.episodes = [self.encoder.episodes(s, "test", "unrotated", "blocked", 2).one(0) for s in (0, 1)]
         self.examples = self.encoder.examples(self.episodes[0])

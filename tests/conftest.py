@@ -52,7 +52,7 @@ def encoded(flags: str) -> Encoder:
 
 def built(config: Config, encoder: Encoder):
     """The model of a job, on the CPU."""
-    return models.build(**models.architecture(config, encoder.vocab_size))
+    return models.model_of(config, encoder)
 
 
 def run_main(*flags: str, **kwargs) -> subprocess.CompletedProcess:

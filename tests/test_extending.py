@@ -13,7 +13,7 @@ from analysis.measures import published
 from flags.ablations import ABLATIONS
 from models import draw_weights
 from runs.checkpoint import write_weights
-from tests.conftest import ROOT, built, configured, encoded
+from tests.conftest import ROOT, TINY, built, configured, encoded
 
 ROOMS = ("analysis", "engine", "episodes", "flags", "preview", "runs", "tasks")
 
@@ -84,3 +84,12 @@ def test_an_ablation(copy):
     assert (copy / "sweep/tradeoff.png").stat().st_size > 10_000
     rows = pd.read_csv(next((copy / "sweep/level_0.5").glob("*/finetune_accuracy.csv")))
     assert sorted(set(rows.test_level)) == [0, 0.25, 0.5, 0.75, 1]
+
+
+def test_a_model(copy):
+    extend(copy, "A model")
+    assert "--model_name olmo2" in section("A model")
+    few = "--congruent_only --test_one_rot_cond --step_cond interleaved --n_blocks 1 --n_steps_per_block 3 --n_val 2"
+    python(copy, "main.py", *TINY["grid"].split(), *few.split(), "--model_name", "olmo2", "--out_dir", "job")
+    losses = pd.read_csv(copy / "job/pretrain_loss.csv").groupby("step").loss.mean()
+    assert losses.iloc[-1] < losses.iloc[0] - 0.1

@@ -14,7 +14,7 @@ from benchmarks.synthetic import write
 from flags.config import DERIVED, EXECUTION, Config
 
 SMALL = "--preset demo --n_test 2 --n_steps_per_block 40"
-FLAGS = [f.name for f in dataclasses.fields(Config) if f.metadata["group"] not in (EXECUTION, DERIVED) and f.name != "model_name"]
+FLAGS = [f.name for f in dataclasses.fields(Config) if f.metadata["group"] not in (EXECUTION, DERIVED)]
 
 
 @pytest.fixture

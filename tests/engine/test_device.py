@@ -103,7 +103,7 @@ def test_metalearning(gpu, monkeypatch):
     encoder = Encoder(config, make_task(config))
     stage, recorder, llamas = stages_of(config)[0], Memory(), [built(config, encoder) for _ in range(3)]
     weights = dict.fromkeys(config.seeds, models.draw_weights(llamas[0], 0, 0.1))
-    monkeypatch.setattr(models, "build", lambda **_: llamas.pop())
+    monkeypatch.setattr(models, "model_of", lambda *_: llamas.pop())
     with gpu():
         first, second = (Metalearning(stage, encoder, weights, list(config.seeds), GPU) for _ in range(2))
         first.run(recorder, recorder.save)
