@@ -7,7 +7,7 @@ from nbclient import NotebookClient
 from tests.conftest import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-NAMES = {"metalearning_results", "tradeoff_results", "supplementary_results", "llm_results", "statistics"}
+NAMES = {"metalearning_results", "tradeoff_results", "supplementary_results", "llm_results", "statistics", "play"}
 
 
 def test_they_are_all_there():
