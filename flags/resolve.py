@@ -136,7 +136,7 @@ def _default_folder(config: Config, passed: dict[str, Any]) -> str:
     how_it_is_run = {f.name for f in dataclasses.fields(Config) if f.metadata["group"] == EXECUTION}
     if config.preset == "demo" and set(passed) <= how_it_is_run - {"recipe"}:
         return "results/demo"
-    size = f"{config.preset}_" if config.preset in ("demo", "laptop") else ""
+    size = f"{config.preset}_" if config.preset not in (None, "paper") else ""
     if config.recipe not in (None, presets.DEFAULT_RECIPE.get(config.preset, "published")):
         size += f"{config.recipe}_"
     folder = Path(f"results/{size}{config.task}_{config.experiment}")

@@ -93,3 +93,30 @@ def test_a_model(copy):
     python(copy, "main.py", *TINY["grid"].split(), *few.split(), "--model_name", "olmo2", "--out_dir", "job")
     losses = pd.read_csv(copy / "job/pretrain_loss.csv").groupby("step").loss.mean()
     assert losses.iloc[-1] < losses.iloc[0] - 0.1
+
+
+RESOLVED = """
+from flags.command_line import parse
+config = parse("--preset tiny --task grid --n_heads 4".split())
+print(config.n_layers, config.n_heads, config.max_len, config.weight_init, config.out_dir)
+"""
+
+
+def test_a_preset(copy):
+    extend(copy, "A preset")
+    assert python(copy, "-c", RESOLVED) == "2 4 200 looking_back results/tiny_grid_icl_iwl/unrotated_blocked/seeds_00\n"
+
+
+def test_from_python():
+    code, printed = re.search(r"```python\n(.*?)```\n\nIt prints\n\n```\n(.*?)```", section("From Python"), re.DOTALL).groups()
+    assert python(ROOT, "-c", code) == printed
+
+
+def test_every_section_is_listed_and_every_file_is_there():
+    text = (ROOT / "docs/extend.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^- \[(.*?)\]\(#(.*?)\)$", text, re.MULTILINE)
+    assert all(anchor == title.lower().replace(" ", "-") for title, anchor in listed)
+    assert set(re.findall(r"^## (.*)$", text, re.MULTILINE)) <= {title for title, _ in listed}
+    named = set(re.findall(r"`([a-z_/]+\.(?:py|ipynb))`", text))
+    assert len(named) > 15
+    assert not [name for name in named if not (ROOT / name).exists()]
