@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import prompts
+import tasks
 from engine.streams import stream
 from flags.checks import check
 from flags.config import BadInput
 from flags.stages import stages_of
-from tasks import check_task, make_task
 from tasks.task import ROTATIONS, Items, Task, check_queries
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Encoder:
 
     def of(self, config: Config) -> Encoder:
         """The same for flags that change the episodes alone, such as those of a stage: with these token ids."""
-        return self if config == self._config else Encoder(config, make_task(config), self.vocabulary)
+        return self if config == self._config else Encoder(config, tasks.make_task(config), self.vocabulary)
 
     def n_episodes(self, split: str) -> int:
         """Episodes of a split, and of a condition of the tests."""
@@ -204,7 +204,7 @@ def check_episodes(config: Config, encoder: Encoder) -> None:
     example = encoder.episodes(config.seed, "validation", config.pt_rot_cond, config.pt_cond, 1)
     if config.ablation:
         try:
-            for rotation, curriculum in product(ROTATIONS, encoder.task.curricula):
+            for rotation, curriculum in product(ROTATIONS, tasks.entry_of(config.task).curricula):
                 encoder.examples(encoder.episodes(config.seed, "test", rotation, curriculum, config.n_test))
         except ValueError as error:
             raise BadInput("ablation", config.ablation, f"{config.load_data_from}: {error}") from None
@@ -213,7 +213,7 @@ def check_episodes(config: Config, encoder: Encoder) -> None:
     for stage in stages_of(config)[:-1]:
         try:
             check(stage.config)
-            check_task(stage.config)
+            tasks.check_task(stage.config)
             check_queries(stage.config, n_queries)
         except BadInput as error:
             why = f"stage {stage.number} of the recipe does not fit these flags ({error}); pass --stage_steps 0 to do without"

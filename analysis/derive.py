@@ -18,6 +18,7 @@ from analysis.measures.derive import (
     meet_criterion,
     meeting,
     metalearned,
+    novel_after_training,
 )
 from analysis.statistics.effects import band
 
@@ -40,4 +41,5 @@ __all__ = [
     "meet_criterion",
     "meeting",
     "metalearned",
+    "novel_after_training",
 ]

@@ -6,8 +6,8 @@ from importlib.util import find_spec
 
 import pytest
 
+from flags import presets
 from flags.config import Config
-from flags.presets import DEFAULT_RECIPE, PRESET_VALUES, RECIPES, STAGES
 from runs import lock, session, terminal
 from tests.conftest import ROOT
 
@@ -85,10 +85,10 @@ def test_the_table_of_stages_is_that_of_the_robust_recipe():
         n_steps = int(re.match(r"\d+(,\d{3})?", updates)[0].replace(",", ""))
         stated.setdefault(task, []).append((study, layers, shape, bar, n_steps))
     for task in ("category", "grid"):
-        last = RECIPES["robust"][task]
+        last = presets.values("paper", task, "icl_iwl", "robust")
         paper = {"category": {"n_in_context": 32, "n_layers": 4}, "grid": {"n_in_context": 9, "n_layers": 12}}[task]
         expected = []
-        for stage in (*STAGES["robust"][task], {}):
+        for stage in (*presets.stages("paper", task, "robust"), {}):
             values = {**paper, **last, **stage}
             contexts = values["pretrain_bs"] // values["queries_per_episode"]
             bar = f"{stage['bar']:g}".lstrip("0") if stage else ""
@@ -98,13 +98,13 @@ def test_the_table_of_stages_is_that_of_the_robust_recipe():
 
 
 def test_sizes_recipes_and_statuses_are_as_stated():
-    assert DEFAULT_RECIPE == {"demo": "robust", "laptop": "robust"}
-    laptop = PRESET_VALUES["laptop"]["category"]
+    assert presets.DEFAULT_RECIPE == {"demo": "robust", "laptop": "robust"}
+    laptop = presets.values("laptop", "category", "icl_iwl", None)
     assert (laptop["n_test"], laptop["n_steps_per_block"], laptop["congruent_only"]) == (4, 500, True)
-    demo = PRESET_VALUES["demo"]["category"]
+    demo = presets.values("demo", "category", "icl_iwl", None)
     assert [demo[name] for name in ("n_layers", "n_task_dims", "n_symbols", "n_in_context")] == [2, 120, 4, 8]
     assert demo["n_symbols"] ** 2 - demo["n_in_context"] == 8
-    assert [RECIPES["robust"][task]["restarts"] for task in ("category", "grid")] == [2, 4]
+    assert [presets.values("paper", task, "icl_iwl", "robust")["restarts"] for task in ("category", "grid")] == [2, 4]
     statuses = {int(status) for status, _ in rows("files.md", "## Exit status and errors")}
     assert statuses == {session.DONE, session.FAILED, session.BAD_INPUT, session.HELD, session.REQUEUE, terminal.STOPPED}
     assert lock.STALE_SECONDS == 3 * 60

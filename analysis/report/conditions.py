@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from analysis.jobs.size import off_published_size
 from analysis.measures import emergence, published
 from analysis.report.group import Group
 from flags import presets
+from flags.config import Config
 
 WORDS = {
     "n_task_dims": "dimensions",
@@ -31,7 +33,7 @@ WORDS = {
 
 METALEARNING = {
     "weight_init": "initial weights",
-    "init_scale": "their scale",
+    "init_scale": "scale of the initial weights",
     "readout_steps": "updates of the readout alone first",
     "pretrain_lr": "learning rate",
     "lr_schedule": "schedule",
@@ -66,10 +68,10 @@ def _recipe(job: Job) -> str:
 def _beside_published(job: Job) -> Iterator[str]:
     """Each setting of metalearning, or of its last stage, that is not the published recipe's."""
     flags = job.flags
-    of_paper = {**presets.PAPER_VALUES[job.task], **presets.RECIPES["published"][job.task]}
+    of_paper = {f.name: f.default for f in dataclasses.fields(Config)} | presets.values("paper", job.task, "icl_iwl", "published")
     skipped = {"pretrain_bs", *((*presets.OF_START, "readout_steps") if presets.no_start(flags) else ())}
     for name, word in METALEARNING.items():
-        if name in of_paper and name not in skipped and flags[name] != of_paper[name]:
+        if name not in skipped and flags[name] != of_paper[name]:
             yield f"{word} {_word(flags[name])} (paper {_word(of_paper[name])})"
     if (ours := flags["pretrain_bs"] // flags["queries_per_episode"]) != (theirs := of_paper["pretrain_bs"]):
         yield f"contexts an update {ours} (paper {theirs})"
