@@ -52,7 +52,7 @@ def differences(group: Group, jobs: list[Job], metalearned: bool) -> list[str]:
             found[f"{WORDS.get(name, f'--{name}')}: {_word(ours)} (paper {_word(theirs)})"] = None
         if metalearned and (job.flags["n_epochs"] or job.flags["load_model_from"]):
             found[f"metalearning: {_recipe(job)}"] = None
-            if beside := list(_beside_published(job)):
+            if job.task in published.TASKS and (beside := list(_beside_published(job))):
                 found[f"its last stage: {'; '.join(beside)}"] = None
     trained = [job for job in jobs if metalearned and job.experiment == "icl_iwl" and job.flags["n_epochs"]]
     return [*found, *(_starts(group, trained) if trained else ())]

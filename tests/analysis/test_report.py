@@ -214,7 +214,7 @@ def test_a_language_model_alone(tmp_path, monkeypatch):
 def test_four_groups(tmp_path, monkeypatch):
     """Another task than the published one: no published number stands beside it."""
     sections, found = built(["--n_labels 4 --n_labels_per_task 4 --n_rel_dims 2"], tmp_path, monkeypatch)
-    assert set(sections["main_iwl_only"].tables["… of each group"].subset) == {f"study_{group}" for group in "ABCD"}
+    assert set(sections["main_iwl_only"].tables["The same, of each group"].subset) == {f"study_{group}" for group in "ABCD"}
     assert set(found["size"]) == {"demo, changed"}
     assert set(found.published) == {""}
 
