@@ -50,7 +50,7 @@ def build(name: str = "llama2", /, **architecture) -> PreTrainedModel:
 
 
 def with_attention(attention: str, name: str, /, **architecture) -> PreTrainedModel:
-    """The same with an attention of transformers ("sdpa", "eager"): for flat sequences alone."""
+    """Build the model with an attention of transformers ("sdpa", "eager"), for flat sequences alone."""
     config = configuration(name, **architecture, use_cache=False, attn_implementation=attention)
     with torch.random.fork_rng(devices=[]):  # the class draws weights of its own; leave no trace of that
         return MODEL_FOR_CAUSAL_LM_MAPPING[type(config)](config).eval()

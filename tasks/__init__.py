@@ -118,7 +118,7 @@ def check_task(config: Config) -> None:
     except NoTask as error:
         raise BadInput("task", config.task, str(error)) from None
     made_by.check(config)
-    task = make_task(config)
+    task = made_by(config)
     check_entry(config, entry_of(config.task), task)
     if not config.load_data_from:
         check_queries(config, task.n_items)

@@ -9,7 +9,7 @@ import pytest
 from analysis.jobs import tables
 from analysis.jobs.load import load
 from analysis.report.__main__ import main as report
-from analysis.report.sections import entries_of
+from analysis.report.contents import entries_of
 from analysis.report.style import CURRICULUM_COLORS, curriculum_colors
 from engine.streams import stream
 from examples.linear_rule import LinearRule, item_order

@@ -41,14 +41,17 @@ def few_shot(rows: pd.DataFrame) -> pd.DataFrame:
 
 def after_training(rows: pd.DataFrame) -> pd.DataFrame:
     """Study queries at the last step, a row a group: their mean weights groups alike, whatever their size."""
-    study = rows[rows.subset != "novel"]
-    return study[(study.step > 0) & (study.step == study.groupby("job").step.transform("max"))]
+    return _at_the_end(rows[rows.subset != "novel"])
 
 
 def novel_after_training(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the novel queries at the last step."""
-    novel = rows[rows.subset == "novel"]
-    return novel[(novel.step > 0) & (novel.step == novel.groupby("job").step.transform("max"))]
+    return _at_the_end(rows[rows.subset == "novel"])
+
+
+def _at_the_end(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of each job's last step; none of a job that was not finetuned."""
+    return rows[(rows.step > 0) & (rows.step == rows.groupby("job").step.transform("max"))]
 
 
 def items_alike(rows: pd.DataFrame) -> pd.DataFrame:

@@ -32,9 +32,10 @@ from analysis.jobs.load import Sweep, Unreadable, load
 from analysis.jobs.tables import BadTable
 from analysis.measures import published
 from analysis.report import claims, folder, interactive, replication
+from analysis.report.contents import entries_of, maker
 from analysis.report.group import ABLATIONS, groups_of
 from analysis.report.readable import for_people, of_claims
-from analysis.report.sections import Section, entries_of, maker
+from analysis.report.sections import Section
 from flags.parser import Parser, named_path
 from runs.machine import commit
 from runs.terminal import command, say, tell

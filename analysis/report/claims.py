@@ -147,7 +147,8 @@ def _language_models(rows: pd.DataFrame) -> Iterator[dict]:
                 expected: verdicts.Expected | None = "more" if rotation == "unrotated" else None
                 interval = effects.of_row(found, found.difference)
                 line = _line(5, "effect", f"{label}: {one} − {other}", interval, found.over, expected)
-                yield line if llm.is_above_chance(pair, rotation) else {**line, "holds": "not above chance"}
+                is_told = not expected or llm.is_above_chance(pair, rotation)
+                yield line if is_told else {**line, "holds": "not above chance"}
         for row in effects.mean_interval(part, ["context_curriculum"]).itertuples():
             yield _line(5, "mean", f"{label}, {row.context_curriculum}", effects.of_row(row, row.mean), row.over)
     known = published.find(tasks.ASKED, "Llama 2 70B", "few_shot")

@@ -13,9 +13,10 @@ from PIL import Image as Pixels
 import tasks
 from analysis.jobs.load import Sweep, load
 from analysis.report import interactive
+from analysis.report.contents import entries_of, maker
 from analysis.report.group import Group, groups_of
 from analysis.report.readable import for_people
-from analysis.report.sections import Section, entries_of, maker
+from analysis.report.sections import Section
 from runs.terminal import tell
 
 WIDTH, COLORS = 600, 16  # of a picture in a notebook: small enough to be committed
@@ -38,7 +39,7 @@ def groups(sweep: Sweep) -> list[Group]:
 
 
 def show(sweep: Sweep, *titles: str, tables: bool = False) -> None:
-    """Draw the sections of the report that are called so (see `sections.entries_of`), for every size and task; with `tables`, their
+    """Draw the sections of the report that are called so (see `contents.entries_of`), for every size and task; with `tables`, their
     tables as well. Says what makes those that are missing."""
     of_tasks = dict.fromkeys([*tasks.TASKS, *(task for _, task in sweep.groups())])
     known = dict.fromkeys(entry.what for task in of_tasks for entry in entries_of(task))

@@ -1,13 +1,11 @@
-"""The sections of the report: for each what it shows, out of which jobs, and what makes those that are missing.
+"""The sections of the report: for each what it shows, and out of which jobs. contents.py lists them.
 
-`entries_of` is the one list of them. A section is built for a size and a task at a time, from whatever part of the sweep is there.
+A section is built for a size and a task at a time, from whatever part of the sweep is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -16,15 +14,12 @@ import tasks
 from analysis.jobs.job import Job
 from analysis.measures import derive, llm, published
 from analysis.measures import emergence as measured
-from analysis.report import captions, conditions, findings, interactive, verdicts
+from analysis.report import captions, findings, interactive, verdicts
 from analysis.report.group import ABLATIONS, Group
 from analysis.report.plots import context_step, emergence, few_shot, language_models, main_figure
 from analysis.report.plots import tradeoff as tradeoff_plot
 from analysis.statistics import effects, inference
-from flags import presets
 
-CROSSED = "--no_congruent_only"  # all contexts, with both step curricula
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 BLOCKED_FIRST, INTERLEAVED_FIRST = ("blocked", "interleaved"), ("interleaved", "blocked")
 # What the paper finds of models metalearned on unrotated tasks, of these differences.
 FEW_SHOT: dict[str, verdicts.Expected | None] = {"unrotated": "more", "rotated": None}
@@ -242,71 +237,3 @@ def _forgetting(rows: pd.DataFrame) -> pd.DataFrame:
     lost = lost.assign(block=lost.block.astype(int) + 1, lost=lost.before - lost.after)
     by = ["rotation", "block", "group"]
     return lost.groupby(by, observed=True)[["before", "after", "lost"]].mean().reset_index()
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A section: how it is built, and the script of a task that makes its jobs, with the flags that narrow it."""
-
-    draw: Callable[[Group], Section | None]
-    what: str
-    script: str
-    flags: str
-
-    def build(self, group: Group) -> Section | None:
-        """The section of a group, with what sets its jobs apart; None if the group has no jobs for it."""
-        section = self.draw(group)
-        if section and section.jobs[0].experiment != "llm":
-            section.tables = {title: table for title, table in section.tables.items() if "p" not in table or table.p.notna().any()}
-            section.differences = conditions.differences(group, section.jobs, metalearned=section.name != "main_iwl_only")
-        return section
-
-
-def _others(rotation: str, curriculum: str) -> Entry:
-    return Entry(
-        lambda group: in_context(group, rotation, curriculum),
-        f"main figure, metalearned on {rotation}, {curriculum}",
-        "iwl_icl",
-        f"--pt_rot_cond {rotation} --pt_cond {curriculum}",
-    )
-
-
-def _levels(experiment: str) -> Entry:
-    what = f"trade-off, {experiment.removeprefix('tradeoff_')}"
-    return Entry(partial(trade_off, experiment=experiment), what, experiment, f"--experiment {experiment}")
-
-
-def entries_of(task: str) -> list[Entry]:
-    """Return the sections that a task can have, in the order of the report."""
-    contexts = tasks.entry_of(task).shown_curricula
-    return [
-        Entry(in_context, "main figure, ICL + IWL", "iwl_icl", ""),
-        Entry(in_weights, "main figure, IWL only", "iwl_only", "--experiment iwl_only"),
-        *(_levels(experiment) for experiment in ABLATIONS),
-        *([Entry(all_contexts, "few-shot on four context curricula", "iwl_icl", CROSSED)] if len(contexts) > 2 else []),
-        *(_others("unrotated", curriculum) for curriculum in contexts if curriculum != "blocked"),
-        *(_others("rotated", curriculum) for curriculum in contexts),
-        Entry(context_against_steps, "context against step curriculum", "iwl_icl", CROSSED),
-        Entry(emerging, "emergence", "iwl_icl", ""),
-        *([Entry(asked, "language models", "llama_70b", "--llama2_size 70b --cache_dir DIR")] if task == tasks.ASKED else []),
-    ]
-
-
-def maker(entry: Entry, group: Group) -> str:
-    """The command that makes what a section lacks, and the sweep that does. Where the group has jobs of the same condition, with
-    other flags, it is a command with a seed that none of them has."""
-    preset = group.size.split(",")[0]
-    preset = preset if preset in presets.PRESETS else "paper"
-    recipe = "".join(f" --recipe {name}" for name in presets.RECIPES if f"{name} recipe" in group.size)
-    flags = f" {entry.flags}" if entry.flags else ""
-    command = f"python main.py --preset {preset} --task {group.task}{recipe}{flags}"
-    if entry.flags == CROSSED and (there := group.metalearned("unrotated", "blocked")):
-        return f"{command} --seed {1 + max(seed for job in there for seed in job.seeds)}"
-    if (script := tasks.entry_of(group.task).script) is None:
-        return command
-    variable = "" if preset == "paper" else f"PRESET={preset} "
-    script = f"{script}_{entry.script}"
-    if not (SCRIPTS / f"{script}.sh").exists():  # of an ablation that the paper does not have
-        return command
-    swept = f" {CROSSED}" if entry.flags == CROSSED else ""  # other flags are of the script itself
-    return f"{variable}scripts/submit.sh {script}{recipe}{swept}, or {command}"

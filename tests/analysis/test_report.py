@@ -17,8 +17,8 @@ from analysis.jobs.tables import COLUMNS
 from analysis.measures import published, tradeoff
 from analysis.report import claims
 from analysis.report.__main__ import build, main, write
+from analysis.report.contents import entries_of
 from analysis.report.group import Group, groups_of
-from analysis.report.sections import entries_of
 from benchmarks import synthetic
 from flags.command_line import parse
 from runs.session import check_folder

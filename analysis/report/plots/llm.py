@@ -10,7 +10,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-import tasks
+from analysis.measures.llm import chance
 from analysis.report import style
 
 
@@ -34,7 +34,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
                 for what, marker in (("first", "<"), ("second", ">")):
                     label = f"{what} coordinate alone" if k == len(curricula) - 1 else None
                     axes.scatter(places, [row[what] for row in there], marker=marker, s=14, color="0.25", zorder=3, label=label)
-            axes.axhline(tasks.chance({"task": tasks.ASKED}), color="0.4", lw=0.8, ls=":", label="chance on rule-like tasks")
+            axes.axhline(chance("unrotated"), color="0.4", lw=0.8, ls=":", label="chance on rule-like tasks")
             axes.set_xticks(range(len(rotations)), [style.ROTATION_LABELS[name] for name in rotations])
             axes.set(title=f"scored by {scoring}", ylim=(0, 1.12))
         panels[0, 0].set_ylabel("accuracy on novel items, in context")
