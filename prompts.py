@@ -4,8 +4,15 @@ A text for a model trained from scratch is a row of tokens with one space betwee
 is such a row. Lists are numbered as the flags number them; the numbers are those of the published command line.
 """
 
-COLORS = ("red", "green", "blue", "yellow", "pink", "orange", "purple", "brown", "black", "white", "gray", "gold")
-ANIMALS = ("dog", "cat", "bird", "fish", "horse", "cow", "sheep", "mouse", "lion", "bear", "frog", "duck")
+# --real_words takes the first of these; the published lists have twenty of each as well.
+COLORS = (
+    *("red", "green", "blue", "yellow", "pink", "orange", "purple", "brown", "black", "white", "gray", "gold"),
+    *("silver", "violet", "cyan", "beige", "navy", "teal", "maroon", "lime"),
+)
+ANIMALS = (
+    *("dog", "cat", "bird", "fish", "horse", "cow", "sheep", "mouse", "lion", "bear", "frog", "duck"),
+    *("rabbit", "deer", "wolf", "fox", "goat", "pig", "goose", "tiger"),
+)
 
 PAD, MASK = "<pad>", "<mask>"
 

@@ -164,7 +164,7 @@ def test_a_signal_saves_and_asks_to_be_requeued(finished_job, tmp_path, phase_fi
         ("--n_heads 3", "--n_heads 3: must divide --d_model 64"),
         ("--n_heads 64", "--n_heads 64: leaves 1 numbers a head"),
         ("--n_positions 6", "--n_positions 6: a name takes different symbols, and --n_symbols is 5"),
-        ("--real_words --n_symbols 13", "--n_symbols 13: with --real_words there are 12 words"),
+        ("--real_words --n_symbols 21", "--n_symbols 21: with --real_words there are 20 words"),
         ("--n_symbols 4", "--n_symbols 4: makes 4 names; an episode needs 5"),
         ("--generate_all --n_train 15000", "15180 different episodes are asked for"),
         ("--queries_per_episode 4", "--queries_per_episode 4: must divide the 25 queries of an episode: 1, 5, 25"),

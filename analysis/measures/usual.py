@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,64 +13,113 @@ from analysis.jobs.job import Job
 from analysis.jobs.size import off_published_size
 from flags.config import Config
 from flags.earlier import in_todays_words
+from flags.resolve import resolve
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from analysis.measures.summary import Summary
 
 MARGIN = 0.05  # beyond the range of seeds: few of them do not reach its ends
-CONDITION = ("rotation", "curriculum")
+OURS = Path(__file__).with_name("usual.csv")  # benchmarks/usual.py writes it
+PUBLISHED = "published"
 
 
 def beside(job: Job, found: Summary) -> list[dict[str, Any]]:
-    """A row for each headline number of a job's summary that a comparable one is known of: measure, init, rotation, curriculum,
-    value, low and high of the published seeds (of a published mean alone: the mean), and off: how far it lies beyond these by more
-    than MARGIN, 0 if it does not.
+    """Return a row for each headline number of a job's summary that a comparable one is known of: measure, init, rotation,
+    curriculum, value, low and high (the range of the comparable seeds; of a published mean alone: the mean), of (whose they
+    are), and off: how far it lies beyond them by more than MARGIN, 0 if it does not.
 
-    Comparable are jobs of the published size, metalearned on unrotated, blocked episodes or not at all, without ablation.
+    Comparable are the published seeds for jobs of the published size, metalearned on unrotated, blocked episodes or not at all,
+    without ablation; and our own seeds of a preset (usual.csv) for jobs of this preset.
     """
-    if job.experiment not in ("icl_iwl", "iwl_only") or job.disturbed or off_published_size(job):
+    if of_preset := _of_preset(job):
+        known, of = of_preset, f"{of_preset.n_seeds} seeds"
+    elif job.experiment in ("icl_iwl", "iwl_only") and not job.disturbed and not off_published_size(job):
+        known, of = partial(_published, job), PUBLISHED
+    else:
         return []
     rows = []
     for measure, part in (("few_shot", found["few_shot"]), ("after", found["after_training"])):
         for row in part:
-            model = "iwl" if row["init"] == "random" else "icl"
             curriculum = row["context_curriculum"]
-            is_comparable = model == "iwl" or job.metalearned_on == ("unrotated", "blocked")
-            if not is_comparable or row.get("step_curriculum", curriculum) != curriculum:
+            if row.get("step_curriculum", curriculum) != curriculum:
                 continue
-            if usual := _range(job.task, model, measure, row["rotation"], curriculum):
+            if usual := known(measure, row["init"], row["rotation"], curriculum):
                 low, high = usual
                 beyond = max(low - row["accuracy"], row["accuracy"] - high, 0.0)
                 rows.append(
-                    {"measure": measure, "init": row["init"], "rotation": row["rotation"], "curriculum": curriculum,
+                    {"measure": measure, "init": row["init"], "rotation": row["rotation"], "curriculum": curriculum, "of": of,
                      "value": row["accuracy"], "low": low, "high": high, "off": beyond if beyond > MARGIN else 0.0}
                 )  # fmt: skip
     return rows
 
 
-def _range(task: str, model: str, measure: str, rotation: str, curriculum: str) -> tuple[float, float] | None:
-    """The lowest and highest published seed; the published mean twice where no seeds are published."""
+def _published(job: Job, measure: str, init: str, rotation: str, curriculum: str) -> tuple[float, float] | None:
+    """Return the lowest and highest published seed; the published mean twice where no seeds are published."""
     from analysis.measures import published
 
-    of_seeds = published.by_seed(task, model, measure, rotation, curriculum)
-    if len(of_seeds) and (task, measure) not in published.ITEMS_ALIKE:
+    model = "iwl" if init == "random" else "icl"
+    if model == "icl" and job.metalearned_on != ("unrotated", "blocked"):
+        return None
+    of_seeds = published.by_seed(job.task, model, measure, rotation, curriculum)
+    if len(of_seeds) and (job.task, measure) not in published.ITEMS_ALIKE:
         return float(of_seeds.min()), float(of_seeds.max())
-    mean = published.find(task, model, measure).get((rotation, curriculum))
+    mean = published.find(job.task, model, measure).get((rotation, curriculum))
     return None if mean is None else (mean, mean)
 
 
+@dataclass(frozen=True)
+class _OurSeeds:
+    """The headline numbers of our own jobs of a preset: rows of usual.csv."""
+
+    rows: pd.DataFrame
+
+    @property
+    def n_seeds(self) -> int:
+        return self.rows.seed.nunique()
+
+    def __call__(self, measure: str, init: str, rotation: str, curriculum: str) -> tuple[float, float] | None:
+        """Return the lowest and highest seed; None of a condition that they do not have."""
+        r = self.rows
+        here = r[(r.measure == measure) & (r.init == init) & (r.rotation == rotation) & (r.curriculum == curriculum)]
+        return (float(here.accuracy.min()), float(here.accuracy.max())) if len(here) else None
+
+
+def _of_preset(job: Job) -> _OurSeeds | None:
+    """Return our seeds of a job's preset and task; None if we have none, or if the job's flags are not the preset's."""
+    import pandas as pd
+
+    preset, ours = job.execution.get("preset"), pd.read_csv(OURS)
+    rows = ours[(ours.preset == preset) & (ours.task == job.task)]
+    return _OurSeeds(rows) if len(rows) and not changed_flags(job, preset) else None
+
+
+def changed_flags(job: Job, preset: str) -> list[str]:
+    """Return the flags in which a job differs from `--preset PRESET --task TASK`, beside its seeds."""
+    usual = resolve({"preset": preset, "task": job.task}).defining_values()
+    return [name for name, value in usual.items() if name not in ("seed", "n_runs") and not _alike(job.flags[name], value)]
+
+
+def _alike(recorded: Any, value: Any) -> bool:
+    """Compare a value as config.json has it, where a tuple is a list."""
+    return json.dumps(recorded) == json.dumps(value)
+
+
 def table(rows: list[dict[str, Any]]) -> str:
-    """The rows as text, with a word on each and on the whole."""
+    """Return the rows as text, with a word on each and on the whole."""
     if not rows:
         return "As expected? Nothing comparable is known of a job with these flags."
     n_off = sum(row["off"] > 0 for row in rows)
     whole = "as expected" if not n_off else f"OFF in {n_off} of {len(rows)} numbers"
-    lines = [f"As expected? {whole} (beside the range of the published seeds, ± {MARGIN:g})"]
+    of = rows[0].get("of", PUBLISHED)  # earlier programs knew no others
+    beside = "the published seeds" if of == PUBLISHED else f"{of} of this preset"
+    lines = [f"As expected? {whole} (beside the range of {beside}, ± {MARGIN:g})"]
     for row in rows:
         condition = f"{row['measure'].replace('_', '-'):<9} {row['init']:<12} {row['rotation']:<10} {row['curriculum']:<12}"
         usual = f"{row['low']:.3f}" + (f" to {row['high']:.3f}" if row["high"] > row["low"] else "")
         word = f"off by {row['off']:.3f}" if row["off"] else "as expected"
-        lines.append(f"  {condition} {row['value']:>6.3f}   published {usual:<15} {word}")
+        lines.append(f"  {condition} {row['value']:>6.3f}   {of} {usual:<15} {word}")
     return "\n".join(lines)
 
 

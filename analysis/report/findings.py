@@ -113,7 +113,8 @@ def of_trade_off(found: TradeOff) -> Iterator[str]:
         ("Retention and the level while training", found.retention, "training_level", "more"),
     ):
         rank, over = tradeoff.rank_correlation(frame, level)
-        told = f"{what}: Spearman's ρ {number(rank.value)} ({interval(rank, over)})"
+        n_levels = frame[level].nunique()
+        told = f"{what}: Spearman's ρ {number(rank.value)} over {n_levels} levels ({interval(rank, over)})"
         yield f"{told}: {_judged(rank, expected)}." if expected else f"{told}."
     if found.units == "episodes":
         yield "All of it is of one base model: the intervals are over its episodes, and say nothing of other models."

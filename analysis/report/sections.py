@@ -69,7 +69,7 @@ def in_context(group: Group, rotation: str = "unrotated", curriculum: str = "blo
         tables["The same, items counted alike"] = effects.mean_interval(derive.congruent(derive.items_alike(last)), by)
         tables["The same, of each group"] = effects.mean_interval(last.astype({"subset": str}), [*by, "subset"])
     tables["Tests, ICL only (few-shot)"] = inference.model_tests(first)
-    tables["Effects, ICL only (few-shot)"] = inference.effect_sizes(first)
+    tables["Effects, ICL only (few-shot)"] = inference.effect_sizes(first, against="interleaved")
     if len(last):
         both = derive.composite(kept)
         tables["Tests, ICL + IWL (rule-like few-shot, rotated after training)"] = inference.model_tests(both)
@@ -143,7 +143,7 @@ def all_contexts(group: Group) -> Section | None:
     tables = {
         "Few-shot accuracy on novel items": effects.mean_interval(first, ["rotation", "context_curriculum"]),
         "Tests": inference.model_tests(first, effect="context_curriculum"),
-        "Effects": inference.effect_sizes(first, "context_curriculum"),
+        "Effects": inference.effect_sizes(first, "context_curriculum", against="interleaved"),
     }
     found = [said for pair in llm.PAIRS for said in findings.differences(first, "Few-shot", FEW_SHOT, pair, "context_curriculum")]
     caption = captions.CONTEXTS + captions.notes(kept.seed.nunique(), group.has_published)

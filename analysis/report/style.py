@@ -16,9 +16,10 @@ from runs.files import write_atomically
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe & Ito's palette. The lightness of the two differs, so they stay apart in grey.
-GROUP_COLORS = {"study_A": "#0072B2", "study_B": "#E69F00", "study_C": "#009E73", "study_D": "#CC79A7", "novel": "#555555"}
+# Okabe & Ito's palette for curricula, Paul Tol's muted one for groups: no colour means both. The lightness of the first two of each
+# differs, so they stay apart in grey.
 CURRICULUM_COLORS = {"blocked": "#0072B2", "interleaved": "#E69F00", "aligned": "#56B4E9", "misaligned": "#D55E00"}
+GROUP_COLORS = {"study_A": "#882255", "study_B": "#44AA99", "study_C": "#DDCC77", "study_D": "#332288", "novel": "#555555"}
 OF_NEW_CURRICULA = ("#009E73", "#CC79A7", "#F0E442", "#999999")
 SUBSET_LABELS = {"study_A": "study, group A", "study_B": "study, group B", "study_C": "study, group C",
                  "study_D": "study, group D", "novel": "novel"}  # fmt: skip

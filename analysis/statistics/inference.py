@@ -66,10 +66,14 @@ def _attempt(model: str, test: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     return found.rename(columns={"chi2": "χ²"}).reindex(columns=COLUMNS)
 
 
-def effect_sizes(rows: pd.DataFrame, effect: str = "curriculum", same_episodes: bool = False) -> pd.DataFrame:
-    """Differences of mean accuracy with 95 % intervals: see `effects.effect_size`."""
+def effect_sizes(
+    rows: pd.DataFrame, effect: str = "curriculum", same_episodes: bool = False, against: str = ""
+) -> pd.DataFrame:
+    """Return differences of mean accuracy, each level of `effect` − the level `against` (blocked, if the data do not have it), with
+    95 % intervals: see `effects.effect_size`."""
     check_columns(rows, ["rotation", effect], "n_correct", "n_queries")
     if rows[effect].nunique() < 2:
         return pd.DataFrame()
     within = "rotation" if rows.rotation.nunique() > 1 else None
-    return effects.effect_size(rows, effect, within, same_episodes=same_episodes)
+    reference = {effect: against} if against in set(rows[effect]) else None
+    return effects.effect_size(rows, effect, within, reference=reference, same_episodes=same_episodes)

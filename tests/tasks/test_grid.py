@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import prompts
 from engine.streams import stream
 from flags.config import BadInput
 from tasks.grid import GridTask, item_order, locations
@@ -200,6 +201,15 @@ def test_number_of_metalearning_episodes_changes_no_other():
         a, b = (t.draw(3, split, "rotated", "interleaved", n) for t in (few, many))
         assert (a.cue == b.cue).all()
         assert (a.answer == b.answer).all()
+
+
+def test_twenty_real_words_of_each_kind():
+    """All different, the first five as in every episode so far."""
+    assert len({*prompts.COLORS}) == len({*prompts.ANIMALS}) == 20
+    assert not {*prompts.COLORS} & {*prompts.ANIMALS}
+    assert prompts.COLORS[:5] == ("red", "green", "blue", "yellow", "pink")
+    assert prompts.ANIMALS[:5] == ("dog", "cat", "bird", "fish", "horse")
+    assert {*prompts.COLORS, *prompts.ANIMALS} < {*GridTask(configured("--task grid --real_words --n_symbols 20")).words}
 
 
 def test_unknown_words_and_too_many_episodes_are_refused():
