@@ -161,15 +161,16 @@ def item_order(rng: np.random.Generator, curriculum: str, quadrant: np.ndarray, 
     blocked: four runs of one quadrant each, quadrants in random order; interleaved: shuffled throughout. Raises ValueError for
     another curriculum.
     """
-    if curriculum not in ENTRY.curricula:
-        raise ValueError(f"{curriculum!r} has no order of items")
     chosen, novel = [], []
     for q in range(4):
         cells = rng.permutation(np.flatnonzero(quadrant == q))
         chosen.append(cells[: n_study // 4])
         novel.append(cells[n_study // 4 :])
-    if curriculum == "blocked":
-        study = np.concatenate([chosen[q] for q in rng.permutation(4)])
-    else:
-        study = rng.permutation(np.concatenate(chosen))
+    match curriculum:
+        case "blocked":
+            study = np.concatenate([chosen[q] for q in rng.permutation(4)])
+        case "interleaved":
+            study = rng.permutation(np.concatenate(chosen))
+        case _:
+            raise ValueError(f"{curriculum!r} has no order of items")
     return np.concatenate([study, rng.permutation(np.concatenate(novel))])

@@ -88,7 +88,7 @@ class GridTask:
         return perm(perm(self.n_symbols, self.n_positions), SIDE) ** 2
 
     def draw(self, seed: int, split: str, rotation: str, curriculum: str, n: int) -> Items:
-        """The first n episodes of a condition; see `Items` and science.md's rules in the functions below."""
+        """Return the first n episodes of a condition; see `Items`, and the rules in the functions below."""
         check_split(split, rotation, curriculum, self.curricula)
         names = self._episode_names(seed, split, rotation, curriculum, n)  # [E, 2, 5, n_positions]
         cells = np.empty((n, self.n_items, 2), dtype=np.int32)  # (x, y) of colour and animal
@@ -156,7 +156,10 @@ class GridTask:
         return np.concatenate([held_out, metalearning, later])
 
     def _first_rows(self, seed: int, part: str, n: int, used: set[bytes], distinct: bool) -> np.ndarray:
-        """The first n of an endless stream of namings that are not in `used`; with `distinct` none comes twice."""
+        """Return the first n of an endless stream of namings that are not in `used`; with `distinct` none comes twice. Raises
+        ValueError if fewer exist."""
+        if len(used) + (n if distinct else min(n, 1)) > self.n_namings():
+            raise ValueError(f"{n} namings of the episodes are asked for ({part}); {self.n_namings() - len(used)} are left")
         rows = np.empty((n, 2, SIDE, self.n_positions), dtype=np.int32)
         count = 0
         namings = self._namings(seed, part)
@@ -191,9 +194,13 @@ def item_order(rng: np.random.Generator, curriculum: str) -> np.ndarray:
     at random. aligned: the same through the centre. misaligned: the two diagonals, the centre between them.
     interleaved: the cells of blocked, shuffled throughout. Raises ValueError for another curriculum.
     """
-    if curriculum not in FIRST:
-        raise ValueError(f"{curriculum!r} has no order of items")
-    x, y = (CENTRE, CENTRE) if curriculum in ("aligned", "misaligned") else rng.integers(SIDE, size=2)
+    match curriculum:
+        case "aligned" | "misaligned":
+            x, y = CENTRE, CENTRE
+        case "blocked" | "interleaved":
+            x, y = rng.integers(SIDE, size=2)
+        case _:
+            raise ValueError(f"{curriculum!r} has no order of items")
     if curriculum == "misaligned":
         arms = [[(i, i) for i in range(SIDE)], [(i, SIDE - 1 - i) for i in range(SIDE)]]
     else:

@@ -119,12 +119,12 @@ def table(rows: list[dict[str, Any]]) -> str:
         condition = f"{row['measure'].replace('_', '-'):<9} {row['init']:<12} {row['rotation']:<10} {row['curriculum']:<12}"
         usual = f"{row['low']:.3f}" + (f" to {row['high']:.3f}" if row["high"] > row["low"] else "")
         word = f"off by {row['off']:.3f}" if row["off"] else "as expected"
-        lines.append(f"  {condition} {row['value']:>6.3f}   {of} {usual:<15} {word}")
+        lines.append(f"  {condition} {row['value']:>6.3f}   {usual:<15} {word}")
     return "\n".join(lines)
 
 
 def of_folder(folder: Path, found: Summary) -> list[dict[str, Any]]:
-    """The same of the job in a folder, also of one that an earlier program began, which knew fewer flags."""
+    """Return these rows of the job in a folder, also of one that an earlier program began, which knew fewer flags."""
     recorded = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     flags = {f.name: f.default for f in dataclasses.fields(Config)} | in_todays_words(recorded["flags"])
     return beside(Job(folder, flags, recorded["execution"], finished=True), found)

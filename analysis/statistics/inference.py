@@ -66,9 +66,7 @@ def _attempt(model: str, test: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     return found.rename(columns={"chi2": "χ²"}).reindex(columns=COLUMNS)
 
 
-def effect_sizes(
-    rows: pd.DataFrame, effect: str = "curriculum", same_episodes: bool = False, against: str = ""
-) -> pd.DataFrame:
+def effect_sizes(rows: pd.DataFrame, effect: str = "curriculum", same_episodes: bool = False, against: str = "") -> pd.DataFrame:
     """Return differences of mean accuracy, each level of `effect` − the level `against` (blocked, if the data do not have it), with
     95 % intervals: see `effects.effect_size`."""
     check_columns(rows, ["rotation", effect], "n_correct", "n_queries")

@@ -169,6 +169,13 @@ def test_strictness_one_at_a_time():
     assert len(set(held_out)) == 180
 
 
+def test_namings_that_do_not_exist_are_refused_not_waited_for():
+    """Of five words each there are 14,400; `check` says so before, unless a task is made without it."""
+    t = GridTask(configured("--task grid --n_train 14401 --strict_train"))
+    with pytest.raises(ValueError, match=r"14401 namings of the episodes are asked for \(metalearning\); 14400 are left"):
+        t.draw(0, "metalearning", "unrotated", "blocked", 1)
+
+
 def test_all_namings_can_be_used():
     t = GridTask(configured("--task grid --n_train 14300 --n_val 92 --n_test 1 --generate_all"))
     assert len(set(names(t, "metalearning", "unrotated", "blocked", 14300))) == 14300

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from examples.outward import Outward
+from tasks.category import CategoryTask
 from tasks.grid import GridTask
 from tests.conftest import configured, encoded
 
@@ -98,3 +99,9 @@ def test_a_curriculum_without_an_order_is_refused():
 
     with pytest.raises(ValueError, match="'spiral' has no order of items"):
         Unordered(config).draw(0, "test", "unrotated", "spiral", 1)
+
+    class UnorderedCategories(CategoryTask):
+        curricula = (*CategoryTask.curricula, "spiral")
+
+    with pytest.raises(ValueError, match="'spiral' has no order of items"):
+        UnorderedCategories(configured("--task category")).draw(0, "test", "unrotated", "spiral", 1)

@@ -1,0 +1,46 @@
+"""What our own jobs of a preset came out with: analysis/measures/usual.csv, which every such job's headline numbers stand beside.
+
+python main.py --preset demo --seed 0 --out_dir results/usual/category/seed_0     and so on, a job a seed
+python benchmarks/usual.py results/usual                                          writes the table anew
+
+Write it anew when a change moves the numbers of a preset. Jobs whose flags are not those of a preset are refused.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from analysis.jobs.load import load  # noqa: E402
+from analysis.measures import summary, usual  # noqa: E402
+
+
+def rows(results: Path) -> pd.DataFrame:
+    """The headline numbers of the finished jobs in a folder, a row a seed and condition."""
+    found = []
+    for job in load(results).jobs:
+        preset = job.execution["preset"]
+        if changed := usual.changed_flags(job, preset):
+            sys.exit(f"{job.folder}: is no job of --preset {preset}, its {', '.join(changed)} differs")
+        if job.flags["n_runs"] != 1:
+            sys.exit(f"{job.folder}: has {job.flags['n_runs']} seeds, and a summary does not tell them apart; run a job a seed")
+        numbers = summary.summarise(job.folder)
+        for measure, part in (("few_shot", numbers["few_shot"]), ("after", numbers["after_training"])):
+            found += [
+                {"preset": preset, "task": job.task, "seed": job.flags["seed"], "measure": measure, "init": row["init"],
+                 "rotation": row["rotation"], "curriculum": row["context_curriculum"], "accuracy": round(row["accuracy"], 4)}
+                for row in part
+            ]  # fmt: skip
+    order = ["preset", "task", "seed", "measure", "init", "rotation", "curriculum"]
+    return pd.DataFrame(found).sort_values(order, ignore_index=True)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python benchmarks/usual.py RESULTS")
+    rows(Path(sys.argv[1])).to_csv(usual.OURS, index=False)
