@@ -11,6 +11,7 @@ import tasks
 from flags.ablations import ABLATIONS, N_SMALL, trade_offs
 
 PRESETS = ("demo", "laptop", "paper")
+SMALL = ("demo", "laptop")  # those that finetune less than the paper, and at fewer levels
 DEFAULT_TASK = {"demo": "category"}  # in-context learning emerges on it in minutes; elsewhere the grid, as published
 TRADE_OFFS = tuple(trade_offs())
 EXPERIMENTS = ("icl_iwl", "iwl_only", *TRADE_OFFS, "llm")
@@ -143,7 +144,7 @@ OF_START = ("init_scale", "weight_init")
 def _levels(preset: str | None, experiment: str) -> tuple[float, ...]:
     """The levels that a trade-off experiment tests at, the lowest first."""
     kind = ABLATIONS[trade_offs()[experiment]]
-    n = N_SMALL if preset in ("demo", "laptop") else kind.n
+    n = N_SMALL if preset in SMALL else kind.n
     return tuple(kind.highest * i / (n - 1) for i in range(n))
 
 

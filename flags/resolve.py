@@ -68,14 +68,14 @@ def _default_base(preset: str | None, passed: dict[str, Any]) -> str:
     folder = str(Path(resolve(flags).out_dir).parent)  # of all seeds, however many share a job
     if not Path(folder).exists():
         command = " ".join(f"--{name} {value}" for name, value in flags.items())
-        if preset in ("demo", "laptop"):  # in so few updates they are only learned after blocked contexts
+        if preset in presets.SMALL:  # in so few updates they are only learned after blocked contexts
             blocked = resolve({**flags, "pt_cond": "blocked"}).out_dir
             blocked = "results/demo" if task == presets.DEFAULT_TASK.get(preset) else str(Path(blocked).parent)
             command += f" --load_model_from {blocked} --pretrain_steps 150 --n_blocks 0"
         makers = f"this makes it: python main.py {command}"
         if script := tasks.entry_of(task).script:
             script = f"scripts/{script}_iwl_icl.sh"
-            script += f" PRESET={preset}" if preset in ("demo", "laptop") else ""
+            script += f" PRESET={preset}" if preset in presets.SMALL else ""
             script += f" --recipe {flags['recipe']}" if "recipe" in flags else ""
             makers = f"{script} makes it, or: python main.py {command}"
         raise BadInput("load_model_from", "", f"unset, and {folder} is not there; {makers}")
