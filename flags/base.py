@@ -1,4 +1,4 @@
-"""What a job takes over from the job whose weights it starts from, so that it never tests on what they were trained on."""
+"""Weights to start from, found on the disk, with the flags of the job that made them."""
 
 from __future__ import annotations
 

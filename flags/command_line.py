@@ -13,6 +13,7 @@ from typing import Any
 from flags.bounds import fault, is_utf8
 from flags.config import DERIVED, BadInput, Config
 from flags.resolve import resolve
+from flags.start import base_of, check_vocabulary, with_default
 
 
 class _Parser(argparse.ArgumentParser):
@@ -21,7 +22,17 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(argv: list[str]) -> Config:
-    """The configuration a command line asks for. Raises BadInput, or leaves with status 2, for a wrong one."""
+    """The configuration a command line asks for, with what it has from a base. Raises BadInput, or leaves with status 2, for a
+    wrong one."""
+    passed = with_default(read(argv))
+    base = base_of(passed)
+    config = resolve(passed, base)
+    check_vocabulary(passed, base)
+    return config
+
+
+def read(argv: list[str]) -> dict[str, Any]:
+    """Return the flags that a command line passes, by name. Of each alone it is known that its value can be."""
     parser = _Parser(
         prog="main.py",
         description="In-context and in-weight learning in one transformer. Without any flag: --preset demo.",
@@ -65,7 +76,7 @@ def parse(argv: list[str]) -> Config:
         raise BadInput(word, "", f"there is no such flag{f'; did you mean {near[0]}?' if near else ''}")
     if "dropout_p" in known:
         print("main.py: --dropout_p is accepted and does nothing: no dropout acted in the published runs", file=sys.stderr)
-    return resolve(vars(known))
+    return vars(known)
 
 
 def _ask_for_task(argv: list[str]) -> None:

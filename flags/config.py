@@ -60,6 +60,7 @@ EXECUTION, SETUP, DATA, GRID, CATEGORY = "execution", "set-up", "data", "grid ta
 PROMPT, METALEARNING, FINETUNING, ABLATION = "prompt", "metalearning", "finetuning", "ablation"
 LLM = "pretrained language model"
 MODEL, TRAINING = "model", "training"  # what decides the weights' shapes and the function they make; what does not
+TASK_AND_MODEL = (DATA, GRID, CATEGORY, PROMPT, MODEL)  # flags of these make the episodes, and the function of the weights
 
 
 @dataclass(frozen=True)
@@ -255,6 +256,11 @@ class Config:
     def execution_values(self) -> dict[str, Any]:
         """The others, which say how it is run."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["group"] == EXECUTION}
+
+
+def fields(*groups: str) -> list[dataclasses.Field]:
+    """Return the fields of `Config` in these groups."""
+    return [f for f in dataclasses.fields(Config) if f.metadata["group"] in groups]
 
 
 _KINDS = typing.get_type_hints(Config)

@@ -10,8 +10,19 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
-from analysis.jobs.job import Job, fields
-from flags.config import ABLATION, CATEGORY, DATA, EXECUTION, FINETUNING, GRID, METALEARNING, MODEL, PROMPT, TRAINING, Config
+from analysis.jobs.job import Job
+from flags.config import (
+    ABLATION,
+    DATA,
+    EXECUTION,
+    FINETUNING,
+    GRID,
+    METALEARNING,
+    TASK_AND_MODEL,
+    TRAINING,
+    Config,
+    fields,
+)
 from flags.presets import TRADE_OFFS
 
 MAY_DIFFER = {
@@ -70,7 +81,7 @@ def _comparisons(job: Job) -> Iterator[tuple[tuple, set[str], Any]]:
         yield (*group, "llm", job.model), everything - {"pt_rot_cond", "pt_cond"}, _without_seed
         yield (*group, "questions"), everything & _names(DATA, GRID) - EPISODES_ASKED, _without_seed
         return
-    yield (*group, "task"), everything & _names(DATA, GRID, CATEGORY, PROMPT, MODEL) - {"load_model_from"}, _without_seed
+    yield (*group, "task"), everything & _names(*TASK_AND_MODEL) - {"load_model_from"}, _without_seed
     if job.experiment in TRADE_OFFS:
         yield (*group, job.experiment), everything - {"ablation_level"}, _without_seed
         for seed in job.seeds:  # all levels of a seed start from one base

@@ -14,12 +14,13 @@ from typing import Any
 
 import tasks
 from analysis.jobs import words
-from flags import presets
+from flags import inherited, presets
 from flags.ablations import trade_offs
-from flags.config import CATEGORY, DATA, GRID, MODEL, PROMPT, TRAINING, Config
+from flags.config import TASK_AND_MODEL, Config, fields
 from flags.stages import before_the_last
 
 CHANGED = "changed"  # in a size's name: the task or the model is not the preset's
+INERT = {"dropout_p", "model_dtype"}  # in a job that trains
 TRADE_OFF_OF = {ablation: experiment for experiment, ablation in trade_offs().items()}
 
 
@@ -39,7 +40,7 @@ class Job:
         preset, recipe = self.execution.get("preset") or "no preset", self.execution.get("recipe")
         words = [preset] if recipe in (None, presets.DEFAULT_RECIPE.get(preset, "published")) else [preset, f"{recipe} recipe"]
         free = {"task", "load_model_from", "base_seed", "n_train", "n_val", "n_test", "max_len"}
-        of_task = {f.name for f in fields(DATA, GRID, CATEGORY, PROMPT, MODEL)} - free
+        of_task = {f.name for f in fields(*TASK_AND_MODEL)} - free
         usual = self._preset_values
         changed = [name for name in of_task if self.flags[name] != usual[name]]
         words += [self.disturbed] if self.disturbed else []
@@ -138,11 +139,12 @@ class Job:
             if self.execution.get(name):
                 words += [f"--{name}", self.execution[name]]
         words += ["--task", self.task, "--experiment", self.flags["experiment"]]
-        derived = {"task", "experiment", "base_seeds", "stages", *(_inherited() if self.flags["load_model_from"] else ())}
+        derived = {"task", "experiment", "base_seeds", "stages", *(inherited.always() if self.flags["load_model_from"] else ())}
         derived |= presets.without_effect(self.flags).keys()
         derived |= set(presets.OF_START) if presets.no_start(self.flags) else set()
         if self.flags["load_model_from"]:  # else the base's values would stand for the preset's
-            flags = {name: value for name, value in flags.items() if name not in _handed_on(self.flags["experiment"])}
+            handed_on = inherited.unless_passed(self.flags["experiment"]) - INERT
+            flags = {name: value for name, value in flags.items() if name not in handed_on}
         for name, value in self.flags.items():
             if name in derived or value == flags.get(name) or value is None:
                 continue
@@ -167,19 +169,3 @@ def _passed(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [f"--{name}" if value else f"--no_{name}"]
     return [f"--{name}={value}"] if str(value).startswith("-") else [f"--{name}", str(value)]
-
-
-def _inherited() -> set[str]:
-    """The flags that a job takes over from the one whose weights it loads."""
-    return ({f.name for f in fields(DATA, GRID, CATEGORY, PROMPT, MODEL)} | {"seed"}) - {"load_model_from", "base_seed"}
-
-
-def _handed_on(experiment: str) -> set[str]:
-    """The flags that a job takes over from the one whose weights it loads unless they are passed."""
-    names = {f.name for f in fields(TRAINING)} - {"dropout_p", "model_dtype"}  # which do nothing in a job that trains
-    return names if experiment in presets.TRADE_OFFS else names | {"pt_rot_cond", "pt_cond"}
-
-
-def fields(*groups: str) -> list[dataclasses.Field]:
-    """The fields of `Config` in these groups."""
-    return [f for f in dataclasses.fields(Config) if f.metadata["group"] in groups]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from analysis.jobs.job import Job, fields
+from analysis.jobs.job import Job
 from flags import presets
-from flags.config import CATEGORY, DATA, FINETUNING, GRID, MODEL, PROMPT, Config
+from flags.config import FINETUNING, TASK_AND_MODEL, Config, fields
 
 # Flags of the task, the model and finetuning that change no number of a condition that both programs test.
 NOT_OF_SIZE = {
@@ -20,6 +20,6 @@ def off_published_size(job: Job) -> dict[str, tuple[Any, Any]]:
     """The flags of the task, the model and, if it finetunes, finetuning in which a job differs from the paper's scripts:
     name → ours, the paper's."""
     usual = {f.name: f.default for f in dataclasses.fields(Config)} | presets.values("paper", job.task, job.experiment, None)
-    groups = (DATA, GRID, CATEGORY, PROMPT, MODEL, *((FINETUNING,) if job.is_finetuned else ()))
+    groups = (*TASK_AND_MODEL, *((FINETUNING,) if job.is_finetuned else ()))
     names = [f.name for f in fields(*groups) if f.name not in NOT_OF_SIZE]
     return {name: (job.flags[name], usual[name]) for name in names if job.flags[name] != usual[name]}
