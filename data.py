@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,10 +10,11 @@ import numpy as np
 import prompts
 import tasks
 from engine.streams import stream
+from flags import conditions
 from flags.checks import check
 from flags.config import BadInput
 from flags.stages import stages_of
-from tasks.task import ROTATIONS, Items, Task, check_queries
+from tasks.task import Items, Task, check_queries
 
 if TYPE_CHECKING:
     from flags.config import Config
@@ -127,12 +127,12 @@ class Encoder:
 
     def sequence_length(self, seed: int) -> int:
         """Tokens of a context and one query: the same for every episode."""
-        example = self.episodes(seed, "test", ROTATIONS[0], self.task.curricula[0], 1)
+        example = self.episodes(seed, "test", tasks.ROTATIONS[0], self.task.curricula[0], 1)
         return example.context.shape[1] + example.queries.shape[2]
 
     def item_length(self, seed: int) -> int:
         """Tokens of an item with its answer: the same for every item."""
-        example = self.episodes(seed, "validation", ROTATIONS[0], self.task.curricula[0], 1)
+        example = self.episodes(seed, "validation", tasks.ROTATIONS[0], self.task.curricula[0], 1)
         return example.queries.shape[2] - len(self._test_preface)
 
     def examples(self, episodes: Episodes) -> np.ndarray:
@@ -204,7 +204,7 @@ def check_episodes(config: Config, encoder: Encoder) -> None:
     example = encoder.episodes(config.seed, "validation", config.pt_rot_cond, config.pt_cond, 1)
     if config.ablation:
         try:
-            for rotation, curriculum in product(ROTATIONS, tasks.entry_of(config.task).curricula):
+            for rotation, curriculum in conditions.of_episodes(config.task):
                 encoder.examples(encoder.episodes(config.seed, "test", rotation, curriculum, config.n_test))
         except ValueError as error:
             raise BadInput("ablation", config.ablation, f"{config.load_data_from}: {error}") from None

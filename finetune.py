@@ -13,8 +13,7 @@ from ablate import Key, attention_dropout, make_ablation, values_shape
 from data import Encoder, Episodes, finetuning_batch, group_names
 from engine.attention import Weights
 from engine.ensemble import Batch, Ensemble, check_finite
-from tasks import entry_of
-from tasks.task import ROTATIONS
+from flags import conditions
 from test import count_correct, count_correct_ablated
 
 if TYPE_CHECKING:
@@ -43,17 +42,14 @@ def plan(config: Config) -> list[list[Member]]:
     `--max_members` of them are trained at once (where an ablation gives each item a context of its own, it counts as
     one)."""
     size = max(1, config.max_members // config.finetune_bs) if config.trains_on_own_contexts else config.max_members
-    rotations = (config.pt_rot_cond,) if config.test_one_rot_cond else ROTATIONS
-    inits = (config.init, "random") if config.with_iwl_only and config.init != "random" else (config.init,)
     ensembles = []
     for step_curriculum in config.step_curricula:
-        contexts = (step_curriculum,) if config.congruent_only else entry_of(config.task).curricula
         members = [
             Member(seed, init, rotation, context, step_curriculum, episode)
             for seed in config.seeds
-            for init in inits
-            for rotation in rotations
-            for context in contexts
+            for init in conditions.inits(config)
+            for rotation in conditions.rotations(config)
+            for context in conditions.contexts(config, step_curriculum)
             for episode in range(config.n_test)
         ]
         ensembles += [members[i : i + size] for i in range(0, len(members), size)]

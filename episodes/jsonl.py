@@ -13,8 +13,7 @@ from data import Encoder, Episodes
 from episodes import published
 from episodes.once import create
 from episodes.record import BadFile, Record
-from tasks import entry_of
-from tasks.task import ROTATIONS
+from flags.conditions import of_episodes
 
 if TYPE_CHECKING:
     from flags.config import Config
@@ -26,9 +25,8 @@ def file_names(config: Config) -> dict[str, tuple[str, str, str, int]]:
         "metalearning.jsonl": ("metalearning", config.pt_rot_cond, config.pt_cond, config.n_train),
         "validation.jsonl": ("validation", config.pt_rot_cond, config.pt_cond, config.n_val),
     }
-    for rotation in ROTATIONS:
-        for curriculum in entry_of(config.task).curricula:
-            names[f"test_{rotation}_{curriculum}.jsonl"] = ("test", rotation, curriculum, config.n_test)
+    for rotation, curriculum in of_episodes(config.task):
+        names[f"test_{rotation}_{curriculum}.jsonl"] = ("test", rotation, curriculum, config.n_test)
     return names
 
 

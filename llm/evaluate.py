@@ -7,11 +7,10 @@ from collections.abc import Callable
 from itertools import product
 from typing import TYPE_CHECKING, Any, Protocol
 
+from flags import conditions
 from llm.grading import Asked
 from llm.prompt import Answer, Location, Prompter, Question
-from tasks import entry_of
 from tasks.grid import SIDE
-from tasks.task import ROTATIONS
 
 if TYPE_CHECKING:
     from data import Encoder
@@ -19,12 +18,6 @@ if TYPE_CHECKING:
     from runs.records import Job
 
 EXTRA_TOKENS = 8  # that a generation may have beyond the longest answer
-
-
-def conditions(config: Config) -> list[tuple[str, str]]:
-    """Rotation and context curriculum of each condition: all eight, unless flags name one or the other."""
-    rotations = [config.pt_rot_cond] if config.pt_rot_cond else ROTATIONS
-    return list(product(rotations, [config.pt_cond] if config.pt_cond else entry_of(config.task).curricula))
 
 
 def locations_of(rotation: str) -> list[Location]:
@@ -35,7 +28,7 @@ def locations_of(rotation: str) -> list[Location]:
 
 def first_questions(config: Config, encoder: Encoder, prompter: Prompter) -> dict[tuple[str, str], list[Question]]:
     """Return the questions of the first episode of each condition."""
-    return {of: prompter.questions(encoder.episodes(config.seed, "validation", *of, 1), 0) for of in conditions(config)}
+    return {of: prompter.questions(encoder.episodes(config.seed, "validation", *of, 1), 0) for of in conditions.asked(config)}
 
 
 def samples(config: Config, encoder: Encoder, prompter: Prompter) -> list[list[Answer]]:
@@ -48,7 +41,7 @@ def samples(config: Config, encoder: Encoder, prompter: Prompter) -> list[list[A
 
 def different_answers(config: Config, encoder: Encoder, prompter: Prompter) -> list[Answer]:
     """Return all answers that the first question could have."""
-    rotation, curriculum = conditions(config)[-1]
+    rotation, curriculum = conditions.asked(config)[-1]
     episodes = encoder.episodes(config.seed, "validation", rotation, curriculum, 1)
     return prompter.answers(prompter.questions(episodes, 0)[0], locations_of(rotation))
 
@@ -62,7 +55,7 @@ def longest_sequence(config: Config, encoder: Encoder, prompter: Prompter, limit
     longest = room + max(len(answer.ids) for of_condition in samples(config, encoder, prompter) for answer in of_condition)
     if limit is None or not 0.8 * limit < longest <= limit:
         return longest
-    for rotation, curriculum in conditions(config):
+    for rotation, curriculum in conditions.asked(config):
         episodes = encoder.episodes(config.seed, "validation", rotation, curriculum, config.n_val)
         x, y = locations_of(rotation)[-1]
         texts = [f"{asked.prompt} {x} {y}" for i in range(config.n_val) for asked in prompter.questions(episodes, i)]
@@ -78,7 +71,7 @@ def longest_question(config: Config, encoder: Encoder, prompter: Prompter) -> Qu
 
 def preview(config: Config, encoder: Encoder, prompter: Prompter) -> str:
     """Return what would be asked: conditions, sizes, and the first prompt."""
-    chosen = conditions(config)
+    chosen = conditions.asked(config)
     episodes = encoder.episodes(config.seed, "validation", *chosen[0], 1)
     questions = prompter.questions(episodes, 0)
     if config.llm_api:
@@ -117,7 +110,7 @@ class Asker(Protocol):
 
 def evaluate(config: Config, encoder: Encoder, prompter: Prompter, asker: Asker, job: Job) -> None:
     """Ask the model every condition's episodes, from where the job was saved last."""
-    done, total = int(job.state.get("done", 0)), len(conditions(config)) * config.n_val
+    done, total = int(job.state.get("done", 0)), len(conditions.asked(config)) * config.n_val
     if "frame" in job.state:  # the chat template may write another date by now
         prompter.frame = job.state["frame"]
     asker.restore(job.state)
@@ -125,7 +118,7 @@ def evaluate(config: Config, encoder: Encoder, prompter: Prompter, asker: Asker,
     job.start("in-context test", total, done)
     while done < total:
         number, first = divmod(done, config.n_val)
-        rotation, curriculum = conditions(config)[number]
+        rotation, curriculum = conditions.asked(config)[number]
         n = min(asker.episodes_at_once, config.n_val - first)
         episodes = encoder.episodes(config.seed, "validation", rotation, curriculum, first + n)
         asked = [[Asked(question) for question in prompter.questions(episodes, first + i)] for i in range(n)]

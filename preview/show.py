@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from data import Encoder, group_names
-from tasks import entry_of
-from tasks.task import ROTATIONS
+from tasks import ROTATIONS, entry_of
 
 if TYPE_CHECKING:
     from flags.config import Config

@@ -9,15 +9,15 @@ import importlib
 from typing import TYPE_CHECKING
 
 from tasks import category_entry, grid_entry
-from tasks.entry import STEP_CURRICULA, Entry, Flags, shown
+from tasks.entry import ROTATIONS, STEP_CURRICULA, Entry, Flags, shown
 
 if TYPE_CHECKING:
     from flags.config import Config
     from tasks.task import Task
 
 __all__ = [
-    "ASKED", "DEFAULT", "STEP_CURRICULA", "TASKS", "NoTask", "chance", "check_task", "class_of", "curricula", "entry_of",
-    "fault_of_curriculum", "fault_of_task", "make_task",
+    "ASKED", "DEFAULT", "ROTATIONS", "STEP_CURRICULA", "TASKS", "NoTask", "chance", "check_task", "class_of", "curricula",
+    "entry_of", "fault_of_curriculum", "fault_of_task", "make_task",
 ]  # fmt: skip
 
 TASKS: dict[str, Entry] = {"grid": grid_entry.ENTRY, "category": category_entry.ENTRY}

@@ -9,6 +9,7 @@ from typing import Any
 Flags = Mapping[str, Any]
 Stage = dict[str, Any]
 Nested = Mapping[str, dict[str, Any]]
+ROTATIONS = ("unrotated", "rotated")
 STEP_CURRICULA = ("blocked", "interleaved")  # each is also a context curriculum of every task
 LEGEND = "a, b: novel items of group A and B; ·: of no group.  x to the right, y upwards."
 

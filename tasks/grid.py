@@ -11,8 +11,9 @@ import numpy as np
 import prompts
 from engine.streams import stream
 from flags.config import BadInput
+from tasks.entry import ROTATIONS
 from tasks.grid_entry import ENTRY
-from tasks.task import ROTATIONS, Items, check_split
+from tasks.task import Items, check_split
 
 if TYPE_CHECKING:
     from flags.config import Config

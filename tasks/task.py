@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from flags.config import CATEGORY, GRID, BadInput
+from tasks.entry import ROTATIONS
 
 if TYPE_CHECKING:
     from flags.config import Config
     from tasks.entry import Entry
 
-ROTATIONS = ("unrotated", "rotated")
 # A seed that answers more of the novel items has learned to learn in context. The published analyses leave out the others, by their
 # few-shot tests on blocked contexts; metalearning may start them again, by the validation of its own condition.
 CRITERION = 0.9

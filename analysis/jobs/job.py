@@ -8,13 +8,10 @@ import os
 import shlex
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 from pathlib import Path
 from typing import Any
 
-import tasks
-from analysis.jobs import words
-from flags import inherited, presets
+from flags import conditions, inherited, presets
 from flags.ablations import trade_offs
 from flags.config import TASK_AND_MODEL, Config, fields
 from flags.stages import before_the_last
@@ -109,12 +106,8 @@ class Job:
         """Return what sets its rows apart from those of other jobs of its experiment, beside the seeds: the model that is asked
         or what was metalearned, and each condition that is tested."""
         if self.experiment == "llm":
-            asked = (self.flags["pt_rot_cond"], self.flags["pt_cond"])
-            every = (words.ROTATIONS, tasks.entry_of(self.task).shown_curricula)
-            chosen = product(*([one] if one else all_ for one, all_ in zip(asked, every, strict=True)))
-            return [(self.model, *condition) for condition in chosen]
-        tested = [self.flags["pt_rot_cond"]] if self.flags["test_one_rot_cond"] else words.ROTATIONS
-        return [(*self.metalearned_on, self.training_level, rotation) for rotation in tested]
+            return [(self.model, *condition) for condition in conditions.asked(self.config)]
+        return [(*self.metalearned_on, self.training_level, rotation) for rotation in conditions.rotations(self.config)]
 
     @property
     def is_finetuned(self) -> bool:

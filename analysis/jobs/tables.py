@@ -11,14 +11,14 @@ from pathlib import Path
 import pandas as pd
 
 import tasks
-from analysis.jobs.words import GROUPS, ROTATIONS, SUBSETS
+from analysis.jobs.words import GROUPS, SUBSETS
 
 # What a column holds: whole numbers, numbers, text, a context curriculum of any task, or one of some words.
 Kind = str | tuple[str, ...]
 _EPISODE: dict[str, Kind] = {
     "seed": "int32",
     "init": ("metalearned", "loaded", "random"),
-    "rotation": ROTATIONS,
+    "rotation": tasks.ROTATIONS,
     "context_curriculum": "curriculum",
     "step_curriculum": tasks.STEP_CURRICULA,
     "episode": "int32",
@@ -26,7 +26,7 @@ _EPISODE: dict[str, Kind] = {
     "trained_group": ("", *GROUPS, "all"),
     "step": "int32",
 }
-_QUESTION: dict[str, Kind] = {"model": "text", "rotation": ROTATIONS, "context_curriculum": "curriculum", "episode": "int32"}
+_QUESTION: dict[str, Kind] = {"model": "text", "rotation": tasks.ROTATIONS, "context_curriculum": "curriculum", "episode": "int32"}
 COUNTS: dict[str, Kind] = {"n_correct": "int32", "n_queries": "int32"}
 COLUMNS: dict[str, dict[str, Kind]] = {
     "pretrain_loss": {"seed": "int32", "stage": "int32", "step": "int32", "epoch": "int32", "subset": SUBSETS, "loss": "float64"},

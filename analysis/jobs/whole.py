@@ -14,8 +14,7 @@ from analysis.jobs.expected import check_product, subsets_of
 from analysis.jobs.job import Job
 from analysis.jobs.tables import BadTable
 from analysis.jobs.whole_metalearning import check_losses, check_validations
-from analysis.jobs.words import ROTATIONS
-from tasks import entry_of
+from flags import conditions
 
 LOSS_EVERY = 10  # updates of finetuning that a row of its loss is the mean of
 PAIR = ("context_curriculum", "step_curriculum")
@@ -51,12 +50,11 @@ def _check_finetuning(job: Job, name: str, path: Path, rows: pd.DataFrame) -> No
     last = rows.step.max() if len(rows) else 0
     if last < total:
         raise BadTable(f"{path}, line {len(rows) + 1}: ends at step {last} of {total}; lines are missing")
-    contexts = entry_of(job.task).shown_curricula
     expected: dict[str | tuple[str, str], Sequence[Any]] = {
         "seed": job.seeds,
-        "init": (config.init, "random") if flags["with_iwl_only"] and config.init != "random" else (config.init,),
-        "rotation": (flags["pt_rot_cond"],) if flags["test_one_rot_cond"] else ROTATIONS,
-        PAIR: [(c, s) for s in config.step_curricula for c in contexts if c == s or not flags["congruent_only"]],
+        "init": conditions.inits(config),
+        "rotation": conditions.rotations(config),
+        PAIR: [(c, s) for s in config.step_curricula for c in conditions.contexts(config, s)],
         "episode": range(flags["n_test"]),
         "step": steps,
     }

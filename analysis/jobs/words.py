@@ -1,5 +1,4 @@
 """The words in the tables' columns, in the order in which people are shown them."""
 
-ROTATIONS = ("unrotated", "rotated")
 GROUPS = ("A", "B", "C", "D")
 SUBSETS = (*(f"study_{group}" for group in GROUPS), "novel")

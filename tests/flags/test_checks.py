@@ -15,8 +15,7 @@ from data import Encoder
 from flags.checks import check
 from flags.command_line import parse
 from flags.config import BadInput, Config
-from tasks import TASKS, check_task, make_task
-from tasks.task import ROTATIONS
+from tasks import ROTATIONS, TASKS, check_task, make_task
 
 GRID_ITEM = {
     0: r"^(?P<color>\S+(?: \S+)*?) (?P<animal>animal_.*|{animals}) : (?P<x>\d) (?P<y>\d)$",

@@ -8,7 +8,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from llm import evaluate, loading
+from flags import conditions
+from llm import loading
 from llm.prompt import Prompter, common_length
 from llm.scoring import Pace, first_location, score
 from tests.conftest import configured, encoded
@@ -121,4 +122,4 @@ def test_log_probabilities_are_those_of_lm_evaluation_harness(converted):
         of_answer = slice(answer.start - answer.scored, None)
         assert mine.log_p[of_answer].sum() == pytest.approx(log_p, abs=1e-4)
         assert mine.top[of_answer].all() == bool(is_greedy)
-    assert evaluate.conditions(config)
+    assert conditions.asked(config)

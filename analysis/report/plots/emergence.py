@@ -12,7 +12,6 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 import tasks
-from analysis.jobs.words import ROTATIONS
 from analysis.report import style
 from analysis.report.plots import parts
 
@@ -24,7 +23,7 @@ def draw(rows: pd.DataFrame, chance: float, title: str, path: Path) -> None:
     """`rows` of `pretrain_accuracy` with their `updates`; a panel a metalearned condition. A stroke: a stage begins."""
     novel = rows[rows.subset == "novel"]
     there = {(str(r), str(c)) for r, c in zip(novel.pt_rotation, novel.pt_curriculum, strict=True)}
-    conditions = [condition for condition in product(ROTATIONS, tasks.curricula()) if condition in there]
+    conditions = [condition for condition in product(tasks.ROTATIONS, tasks.curricula()) if condition in there]
     look = dict(zip(sorted(novel.seed.unique()), cycle(LINES), strict=False))  # the same in every panel
     columns = min(4, len(conditions))
     lines = -(-len(conditions) // columns)
