@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from flags.config import Config
-    from runs.records import Job
+    from runs.records import Recorder
 
 LOSS_EVERY = 10  # updates that a row of the loss is the mean of
 
@@ -76,17 +76,16 @@ class Finetuning:
         self.step = 0
         self.loss_sum = np.zeros(len(members))
         self.loss_count = 0
-        self.news: dict[str, float] = {}  # means over the members if they were measured at this step, for people to watch
 
     @property
     def n_steps(self) -> int:
         return self.config.n_finetuning_steps
 
-    def run(self, recorder: Job) -> None:
+    def run(self, recorder: Recorder) -> None:
         """From the current step to the end."""
         if self.step == 0:
             self._test(recorder, "", "")
-            self._tick(recorder, 0)
+            recorder.tick(0)
         while self.step < self.n_steps:
             block, step_in_block = divmod(self.step, self.config.n_steps_per_block)
             trained = self.groups[block % len(self.groups)] if self.members[0].step_curriculum == "blocked" else "all"
@@ -96,13 +95,9 @@ class Finetuning:
                 self._write_losses(recorder, block, trained)
             if self.step % self.config.finetune_test_every == 0 or at_block_end:
                 self._test(recorder, block, trained)
-            self._tick(recorder, 1)
+            recorder.tick()
             if recorder.save_due():
                 recorder.save(*self.state())
-
-    def _tick(self, recorder: Job, steps: int) -> None:
-        recorder.tick(self.news, steps)
-        self.news = {}
 
     def _update(self, block: int, step_in_block: int, trained: str) -> None:
         chosen = []
@@ -139,17 +134,17 @@ class Finetuning:
         """What draws at this step are a function of, for each member."""
         return [(m.seed, purpose, m.rotation, m.context_curriculum, m.step_curriculum, m.episode, self.step) for m in self.members]
 
-    def _write_losses(self, recorder: Job, block: int, trained: str) -> None:
+    def _write_losses(self, recorder: Recorder, block: int, trained: str) -> None:
         means = self.loss_sum / self.loss_count
         check_finite(means.max(), self.step, self.config.finetune_lr, "finetune_lr")
-        self.news["loss"] = float(means.mean())
+        recorder.note(loss=float(means.mean()))
         recorder.write(
             "finetune_loss",
             ((*astuple(m), block, trained, self.step, f"{loss:.6g}") for m, loss in zip(self.members, means, strict=True)),
         )
         self.loss_sum, self.loss_count = np.zeros(len(self.members)), 0
 
-    def _test(self, recorder: Job, block: int | str, trained: str) -> None:
+    def _test(self, recorder: Recorder, block: int | str, trained: str) -> None:
         levels = self.config.test_levels
         counts = [count_correct(self.ensemble, self.episodes)]  # level 0; [N, 1, S] each
         if len(levels) > 1:
@@ -157,7 +152,7 @@ class Finetuning:
             counts.append(count_correct_ablated(self.ensemble, self.episodes, self.ablation, levels[1:], repeats, keys))
         n_correct, n_queries = (np.concatenate(parts, axis=1) for parts in zip(*counts, strict=True))  # [N, levels, S]
         accuracy = n_correct[:, 0] / n_queries[:, 0]
-        self.news.update(study=float(accuracy[:, :-1].mean()), novel=float(accuracy[:, -1].mean()))
+        recorder.note(study=float(accuracy[:, :-1].mean()), novel=float(accuracy[:, -1].mean()))
         recorder.write(
             "finetune_accuracy",
             (
@@ -185,7 +180,7 @@ def finetune(
     encoder: Encoder,
     model: PreTrainedModel,
     weights_of: Callable[[int, str], Weights],
-    recorder: Job,
+    recorder: Recorder,
     device: torch.device,
 ) -> None:
     """Few-shot test and finetuning of every condition. `weights_of(seed, init)` gives what a member starts from."""

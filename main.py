@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from data import Encoder
     from engine.attention import Weights
-    from runs.records import Job
+    from runs.records import Recorder
 
 
 def main(argv: list[str]) -> int:
@@ -127,11 +127,11 @@ def run_llm(config: Config, encoder: Encoder, stop: StopFlag) -> int:
         device = device_of(config)
         asker = ready()
 
-        def work(job: Job) -> None:
+        def work(recorder: Recorder) -> None:
             from analysis.conclude import conclude_llm
 
-            evaluate.evaluate(config, encoder, prompter, asker, job)
-            conclude_llm(job)
+            evaluate.evaluate(config, encoder, prompter, asker, recorder)
+            conclude_llm(recorder)
 
         status = in_folder(config, lambda: save_files(config, encoder), device, stop, work, LLM_TABLES)
         if status != DONE:
@@ -214,23 +214,23 @@ def perform(
 
     folder = Path(config.out_dir)
 
-    def work(job: Job) -> None:
+    def work(recorder: Recorder) -> None:
         def weights_of(seed: int, init: str) -> Weights:
             if init == "random":
                 return models.draw_weights(model, seed, config.iwl_init_scale)
-            path = job.checkpoints / f"best_seed{seed}.safetensors"
+            path = recorder.checkpoints / f"best_seed{seed}.safetensors"
             try:
                 return models.load_weights(path, model)
             except models.ForeignWeights as error:
                 raise Damaged(f"{path} {error}; pass --no_resume to start anew") from None
 
         architecture, flags = models.architecture_of(config, encoder), config.defining_values()
-        job.write_json("checkpoints/model.json", {"architecture": architecture, **to_record(encoder), "flags": flags})
-        if job.state.get("phase") != "finetuning":
-            metalearn(config, encoder, loaded, job, device)
+        recorder.write_json("checkpoints/model.json", {"architecture": architecture, **to_record(encoder), "flags": flags})
+        if recorder.state.get("phase") != "finetuning":
+            metalearn(config, encoder, loaded, recorder, device)
         models.write_published(config, folder)
-        finetune(config, encoder, model, weights_of, job, device)
-        conclude(job)
+        finetune(config, encoder, model, weights_of, recorder, device)
+        conclude(recorder)
 
     return in_folder(config, lambda: save_files(config, encoder), device, stop, work, TABLES)
 

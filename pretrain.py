@@ -22,7 +22,7 @@ from test import count_correct_with_loss
 
 if TYPE_CHECKING:
     from flags.config import Config
-    from runs.records import Job
+    from runs.records import Recorder
 
 
 class Metalearning:
@@ -62,7 +62,6 @@ class Metalearning:
         self.active = [progress[seed].anew() if seed in progress else SeedProgress(seed) for seed in seeds]
         self.stopped: list[SeedProgress] = []  # early
         self.step = start * self.n_steps
-        self.news: dict[str, float] = {}  # mean loss and accuracy if they were measured at this step, for people to watch
         adam = {"beta2": config.adam_beta2, "weight_decay": config.weight_decay}
         self.ensemble = Ensemble(self.model, list(first.values()), config.pretrain_lr, causal=encoder.causal, device=device, **adam)
         if config.readout_steps and self.n_steps:
@@ -71,13 +70,13 @@ class Metalearning:
         self._order: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._epoch = -1
 
-    def run(self, recorder: Job, save: Callable[[Weights, dict], None]) -> None:
+    def run(self, recorder: Recorder, save: Callable[[Weights, dict], None]) -> None:
         """Train from the current step to the end, or until every seed has stopped early. `save` gets what `restore` needs."""
         end = (self.start + 1) * self.n_steps
         recorder.start(self._phase, self.n_steps, self.step - self.start * self.n_steps)
         if self.step == 0:
             self._validate(recorder)
-            self._tick(recorder, 0)
+            recorder.tick(0)
         while self.step < end and self.active:
             self._update()
             is_due = self.step % self.per_epoch == 0 or self.step == end
@@ -85,7 +84,7 @@ class Metalearning:
                 self._write_losses(recorder, self.active)
             if self.step % self.config.test_every == 0 or is_due:
                 self._validate(recorder)
-            self._tick(recorder, 1)
+            recorder.tick()
             if recorder.save_due():
                 save(*self.state())
 
@@ -127,10 +126,6 @@ class Metalearning:
         if seed in entered:
             return models.grown(entered[seed], self.model, seed, self.start)
         return models.initial_weights(self.model, self.config, self._encoder, seed, self.start)
-
-    def _tick(self, recorder: Job, steps: int) -> None:
-        recorder.tick(self.news, steps)
-        self.news = {}
 
     def _update(self) -> None:
         epoch, batch = divmod(self.step, self.per_epoch)
@@ -183,7 +178,7 @@ class Metalearning:
         for s in of:
             s.loss_sum, s.loss_count = [0.0] * len(self.subsets), [0] * len(self.subsets)
 
-    def _write_losses(self, recorder: Job, of: list[SeedProgress]) -> None:
+    def _write_losses(self, recorder: Recorder, of: list[SeedProgress]) -> None:
         """The mean training loss of each subset since the last row."""
         recorder.write(
             "pretrain_loss",
@@ -196,10 +191,10 @@ class Metalearning:
         )
         count = sum(sum(s.loss_count) for s in of)
         if count:
-            self.news["loss"] = sum(sum(s.loss_sum) for s in of) / count
+            recorder.note(loss=sum(sum(s.loss_sum) for s in of) / count)
         self._clear_losses(of)
 
-    def _validate(self, recorder: Job) -> None:
+    def _validate(self, recorder: Recorder) -> None:
         """Test the active seeds, keep the weights of those with a new best, let go of those that need no more updates."""
         n_correct, n_queries, loss = count_correct_with_loss(self.ensemble, [self.validation[s.seed] for s in self.active])
         n_correct, n_queries, loss = n_correct.sum(1), n_queries.sum(1), loss.sum(1)  # [N, S]
@@ -222,9 +217,9 @@ class Metalearning:
                 ),
             )
         self._stop_early(recorder)
-        self.news["novel"] = float((n_correct / n_queries)[:, novel].mean())
+        recorder.note(novel=float((n_correct / n_queries)[:, novel].mean()))
 
-    def _stop_early(self, recorder: Job) -> None:
+    def _stop_early(self, recorder: Recorder) -> None:
         """Stop seeds that reached the stage's bar; with --stop_early also those out of patience, and those that answer all queries
         rightly where no later model can be kept."""
         stops = [s.passed or (self.config.stop_early and self._is_through(s)) for s in self.active]
@@ -259,7 +254,7 @@ class Metalearning:
         self.kept = nested("kept", tensors)
 
 
-def metalearn(config: Config, encoder: Encoder, loaded: dict[int, Weights], recorder: Job, device: torch.device) -> None:
+def metalearn(config: Config, encoder: Encoder, loaded: dict[int, Weights], recorder: Recorder, device: torch.device) -> None:
     """Metalearn all seeds, `--max_members` at a time, and leave `best_seedN.safetensors` for each.
 
     loaded: the weights that each seed starts from; none if they are to be drawn.

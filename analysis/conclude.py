@@ -16,23 +16,23 @@ from runs.lock import Held, Lock
 from runs.terminal import say
 
 if TYPE_CHECKING:
-    from runs.records import Job
+    from runs.records import Recorder
 
 PICTURE = "summary.png"
 
 
-def conclude(job: Job) -> None:
+def conclude(recorder: Recorder) -> None:
     """Finish a job that trained, and draw its picture while it holds its folder."""
-    found = _summarise(job.folder)
-    job.finish(found)
-    draw(job.folder, found)
+    found = _summarise(recorder.folder)
+    recorder.finish(found)
+    draw(recorder.folder, found)
 
 
-def conclude_llm(job: Job) -> None:
+def conclude_llm(recorder: Recorder) -> None:
     """Finish a job that asked a language model, and draw its picture while it holds its folder."""
-    found = {"llm": llm.summarise(job.folder)}
-    job.finish(found)
-    draw(job.folder, found)
+    found = {"llm": llm.summarise(recorder.folder)}
+    recorder.finish(found)
+    draw(recorder.folder, found)
 
 
 def draw(folder: Path, found: Summary) -> Path | None:

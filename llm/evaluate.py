@@ -15,7 +15,7 @@ from tasks.grid import SIDE
 if TYPE_CHECKING:
     from data import Encoder
     from flags.config import Config
-    from runs.records import Job
+    from runs.records import Recorder
 
 EXTRA_TOKENS = 8  # that a generation may have beyond the longest answer
 
@@ -108,14 +108,14 @@ class Asker(Protocol):
     def spent(self) -> str: ...
 
 
-def evaluate(config: Config, encoder: Encoder, prompter: Prompter, asker: Asker, job: Job) -> None:
+def evaluate(config: Config, encoder: Encoder, prompter: Prompter, asker: Asker, recorder: Recorder) -> None:
     """Ask the model every condition's episodes, from where the job was saved last."""
-    done, total = int(job.state.get("done", 0)), len(conditions.asked(config)) * config.n_val
-    if "frame" in job.state:  # the chat template may write another date by now
-        prompter.frame = job.state["frame"]
-    asker.restore(job.state)
-    answered = job.state.get("answered", [])
-    job.start("in-context test", total, done)
+    done, total = int(recorder.state.get("done", 0)), len(conditions.asked(config)) * config.n_val
+    if "frame" in recorder.state:  # the chat template may write another date by now
+        prompter.frame = recorder.state["frame"]
+    asker.restore(recorder.state)
+    answered = recorder.state.get("answered", [])
+    recorder.start("in-context test", total, done)
     while done < total:
         number, first = divmod(done, config.n_val)
         rotation, curriculum = conditions.asked(config)[number]
@@ -130,20 +130,21 @@ def evaluate(config: Config, encoder: Encoder, prompter: Prompter, asker: Asker,
             answered = [(one.right, one.said) for one in flat]  # {} where there is no answer yet
             return {"phase": "llm", "done": done, "frame": prompter.frame, "answered": answered, **asker.state()}
 
-        asker.ask(asked, rotation, lambda flat=flat, done=done: job.save({}, state(flat, done)))
+        asker.ask(asked, rotation, lambda flat=flat, done=done: recorder.save({}, state(flat, done)))
         for i, of_episode in enumerate(asked):
             key = (config.model_label, rotation, curriculum, first + i)
-            job.write("llm_accuracy", accuracy_rows(key, of_episode, episodes.subsets, config.scorings))
+            recorder.write("llm_accuracy", accuracy_rows(key, of_episode, episodes.subsets, config.scorings))
             if "generate" in config.scorings:
-                job.write("llm_generated", generated_rows(key, of_episode))
+                recorder.write("llm_generated", generated_rows(key, of_episode))
         if first == 0:
-            job.write_text(f"prompts/{rotation}_{curriculum}.txt", readable(asked[0]))
+            recorder.write_text(f"prompts/{rotation}_{curriculum}.txt", readable(asked[0]))
         done, answered = done + n, []
         right = [all(one.right[config.scorings[0]]) for one in flat]
-        job.tick({config.scorings[0]: sum(right) / len(right)}, n)
-        job.save({}, state([], done))
+        recorder.note(**{config.scorings[0]: sum(right) / len(right)})
+        recorder.tick(n)
+        recorder.save({}, state([], done))
     if words := asker.spent():
-        job.say(words)
+        recorder.say(words)
 
 
 def accuracy_rows(key: tuple, asked: list[Asked], subsets: tuple[str, ...], scorings: tuple[str, ...]) -> list[tuple]:

@@ -32,8 +32,8 @@ LLM_TABLES = {
 HEARTBEAT_SECONDS = 10.0
 
 
-class Job:
-    """A folder that an unfinished job writes to (see `runs.folder.claim`); what was saved there is gone on from.
+class Recorder:
+    """Writes what an unfinished job leaves into its folder (see `runs.folder.claim`); what was saved there is gone on from.
 
     flags: what decides the job's numbers. execution, environment: what is recorded beside (flags that say how it is
     run; versions, threads, …). lock: the hold on the folder, if others might write to it. `tensors` and `state` are what
@@ -68,6 +68,7 @@ class Job:
         self._stop = stop or StopFlag()
         self.tracker: Tracker | None = None  # may be set; is sent what is measured
         self._progress: Progress | None = None
+        self._news: dict[str, float] = {}
         self._last_heartbeat = 0.0
 
     def _open_table(self, table: str, length: int) -> io.TextIOWrapper:
@@ -110,8 +111,13 @@ class Job:
         self._progress = Progress(phase, total, done)
         self._report()
 
-    def tick(self, news: dict[str, float], steps: int = 1) -> None:
-        """A step of the phase is done, and this was measured at it (with `steps` 0: before the first one)."""
+    def note(self, **measured: float) -> None:
+        """Take what was measured at this step, for people to watch: `tick` hands it on."""
+        self._news.update(measured)
+
+    def tick(self, steps: int = 1) -> None:
+        """Steps of the phase are done; with `steps` 0 the first one is about to begin."""
+        news, self._news = self._news, {}
         self._progress.update(news, steps)
         if self.tracker and news:
             self.tracker.log(self._progress.phase, self._progress.done, news)

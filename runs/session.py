@@ -20,7 +20,7 @@ from runs.terminal import say
 if TYPE_CHECKING:
     import torch
 
-    from runs.records import Job
+    from runs.records import Recorder
 
 DONE, FAILED, BAD_INPUT, HELD, REQUEUE = 0, 1, 2, 3, 75
 
@@ -90,7 +90,7 @@ def in_folder(
     prepare: Callable[[], None],
     device: torch.device,
     stop: StopFlag,
-    work: Callable[[Job], None],
+    work: Callable[[Recorder], None],
     tables: Mapping[str, tuple[str, ...]],
 ) -> int:
     """Hold the job's folder, `prepare` what flags ask for beside it, and do the work; returns the exit status."""
@@ -99,33 +99,34 @@ def in_folder(
 
     from engine.ensemble import DivergedError
     from runs.checkpoint import Damaged
-    from runs.records import Job
+    from runs.records import Recorder
 
-    folder, lock, job = Path(config.out_dir), None, None
+    folder, lock, recorder = Path(config.out_dir), None, None
     try:
         lock = begin_folder(config, prepare, stop)
         if lock is None:
             return DONE
         note_other_environment(folder, environment(device))
         flags = config.defining_values()
-        job = Job(folder, flags, config.execution_values(), environment(device), config.checkpoint_every, stop, lock, tables)
-        job.tracker = tracking.Tracker(config.log_with, folder, flags) if config.log_with else None
-        work(job)
+        execution, minutes = config.execution_values(), config.checkpoint_every
+        recorder = Recorder(folder, flags, execution, environment(device), minutes, stop, lock, tables)
+        recorder.tracker = tracking.Tracker(config.log_with, folder, flags) if config.log_with else None
+        work(recorder)
     except StoppedWaiting:
         say(f"main.py: {stop.signal.name}: stopped before {folder} was free; nothing was begun")
         return REQUEUE
     except Interrupted as signal:
-        job.close()
+        recorder.close()
         say(f"main.py: {signal}: saved in {folder}; the same command goes on from there")
         return REQUEUE
     except (DivergedError, Damaged, LostLock, OSError, MemoryError, torch.OutOfMemoryError) as error:
-        if job is not None:
-            job.close(error)
+        if recorder is not None:
+            recorder.close(error)
         say(f"main.py: failed: {error or type(error).__name__}")
         return FAILED
     except BaseException as error:
-        if job is not None:
-            job.close(error)
+        if recorder is not None:
+            recorder.close(error)
         raise
     finally:
         if lock is not None:

@@ -15,7 +15,7 @@ from engine.ensemble import Batch, Ensemble
 from finetune import Finetuning, plan
 from flags.stages import stages_of
 from pretrain import Metalearning
-from runs.records import Job
+from runs.records import Recorder
 from tasks import make_task
 from test import count_correct, count_correct_ablated
 from tests.ablated_slowly import CPU, TASKS, Setting, draw_of
@@ -144,7 +144,7 @@ def losses_of(task, flags, folder, members=slice(None)):
     model = built(config, encoder)
     chosen = plan(config)[0][members]
     weights = [models.draw_weights(model, 0, 0.1)] * len(chosen)
-    job = Job(folder, {}, {}, {}, save_minutes=10)
+    job = Recorder(folder, {}, {}, {}, save_minutes=10)
     run = Finetuning(config, encoder, chosen, Ensemble(model, weights, 0.01, encoder.causal, CPU), 0)
     job.start("finetuning", run.n_steps, 0)
     run.run(job)
@@ -224,7 +224,7 @@ def test_every_update_and_every_test_meets_draws_of_its_own(kind, name, tmp_path
     model, members = built(config, encoder), plan(config)[0][:2]
     run = Finetuning(config, encoder, members, Ensemble(model, [models.draw_weights(model, 0, 0.1)] * 2, 0.01, False, CPU), 0)
     trained, asked = watched(run.ensemble)
-    job = Job(tmp_path / "job", {}, {}, {}, save_minutes=10)
+    job = Recorder(tmp_path / "job", {}, {}, {}, save_minutes=10)
     job.start("finetuning", run.n_steps, 0)
     run.run(job)
     job.close()

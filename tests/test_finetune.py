@@ -13,7 +13,7 @@ from engine.attention import answer_logits
 from engine.ensemble import Ensemble
 from finetune import Finetuning, finetune, plan
 from flags.command_line import parse
-from runs.records import TABLES, Job
+from runs.records import TABLES, Recorder
 from tasks import make_task
 from tests.conftest import TINY, built, configured
 
@@ -100,7 +100,7 @@ def setting(tmp_path):
     config = parse([*TINY["grid"].split(), "--finetune_lr", "0.01"])
     encoder = Encoder(config, make_task(config))
     model = built(config, encoder)
-    job = Job(tmp_path / "job", config.defining_values(), {}, {}, save_minutes=10)
+    job = Recorder(tmp_path / "job", config.defining_values(), {}, {}, save_minutes=10)
     return config, encoder, model, job
 
 
@@ -186,7 +186,7 @@ def test_company_changes_nothing(setting, tmp_path):
     weights = models.draw_weights(model, 0, 0.1)
     rows = {}
     for name, chosen in (("together", members), ("alone", members[1:2])):
-        job = Job(tmp_path / name, {}, {}, {}, save_minutes=10)
+        job = Recorder(tmp_path / name, {}, {}, {}, save_minutes=10)
         ensemble = Ensemble(model, [weights] * len(chosen), config.finetune_lr, causal=False, device=torch.device("cpu"))
         run = Finetuning(config, encoder, chosen, ensemble, 0)
         job.start("finetuning", run.n_steps, 0)
@@ -209,10 +209,10 @@ def test_every_member_starts_from_its_seeds_weights_with_finetunings_own_optimis
         assert init == "metalearned"
         return models.draw_weights(model, seed, 0.1)
 
-    whole = Job(tmp_path / "whole", {}, {}, {}, save_minutes=10)
+    whole = Recorder(tmp_path / "whole", {}, {}, {}, save_minutes=10)
     finetune(config, encoder, model, weights_of, whole, torch.device("cpu"))
     whole.close()
-    by_hand = Job(tmp_path / "by_hand", {}, {}, {}, save_minutes=10)
+    by_hand = Recorder(tmp_path / "by_hand", {}, {}, {}, save_minutes=10)
     by_hand.start("finetuning", 10, 0)
     for index, members in enumerate(plan(config)):
         weights = [weights_of(m.seed, m.init) for m in members]

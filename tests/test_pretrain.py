@@ -14,7 +14,7 @@ from engine.seeds import SeedProgress
 from flags.command_line import parse
 from flags.stages import stages_of
 from pretrain import Metalearning, metalearn
-from runs.records import Job
+from runs.records import Recorder
 from tasks import make_task
 from tests.conftest import TINY, built, configured
 
@@ -30,7 +30,7 @@ def metalearned(tmp_path, flags: str, task: str = "grid", name: str = "job"):
     config = parse([*TINY[task].split(), *flags.split()])
     encoder = Encoder(config, make_task(config))
     model = built(config, encoder)
-    job = Job(tmp_path / name, config.defining_values(), {}, {}, save_minutes=10)
+    job = Recorder(tmp_path / name, config.defining_values(), {}, {}, save_minutes=10)
     metalearn(config, encoder, {}, job, CPU)
     job.close()
     kept = {seed: models.load_weights(job.checkpoints / f"best_seed{seed}.safetensors", model) for seed in config.seeds}
@@ -141,7 +141,7 @@ def test_seeds_that_have_not_learned_start_again(tmp_path):
         assert unchanged == (of_seed[of_seed.is_best == 1].step.max() <= n_steps)
     assert {1, 3} <= set(starts)
     run = Metalearning(stages_of(config)[0], encoder, {}, list(config.seeds), CPU)
-    job = Job(tmp_path / "third", {}, {}, {}, save_minutes=10)
+    job = Recorder(tmp_path / "third", {}, {}, {}, save_minutes=10)
     run.run(job, job.save)
     behind = [seed for seed, n in zip(config.seeds, starts, strict=True) if n > 1]
     assert run.behind() == behind
@@ -191,7 +191,7 @@ class Killed(Exception):
     pass
 
 
-class DyingJob(Job):
+class DyingRecorder(Recorder):
     """Dies right after, or right before, the state was saved for the n-th time."""
 
     saves_left, dies_before = 0, False
@@ -221,7 +221,7 @@ def test_resuming_with_fewer_seeds_or_in_a_later_chunk(tmp_path, flags, dies_bef
     """Ensembles that have shrunk, and the second chunk of seeds, are gone on with to the same bytes."""
     config, undisturbed, *_, encoder = metalearned(tmp_path, flags)
     for saves in (1, 9, 14, 16, 11, 8):
-        job = DyingJob(tmp_path / "killed", config.defining_values(), {}, {}, save_minutes=0)
+        job = DyingRecorder(tmp_path / "killed", config.defining_values(), {}, {}, save_minutes=0)
         job.saves_left, job.dies_before = saves, dies_before
         try:
             if job.state.get("chunk", 0) < 2:

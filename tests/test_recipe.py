@@ -9,7 +9,7 @@ from data import Encoder
 from engine.ensemble import Ensemble
 from finetune import Finetuning, plan
 from flags.command_line import parse
-from runs.records import Job
+from runs.records import Recorder
 from tasks import make_task
 from tests.conftest import TINY, built, configured
 
@@ -46,7 +46,7 @@ def test_finetuning_after_the_robust_recipe_by_hand(flags, beta2, scale, tmp_pat
     kept = models.load_weights(tmp_path / "job/checkpoints/best_seed0.safetensors", model)
     drawn = models.draw_weights(model, 0, scale)
     assert drawn["lm_head.weight"].std().item() == pytest.approx(scale, rel=0.1)
-    job = Job(tmp_path / "by_hand", {}, {}, {}, save_minutes=10)
+    job = Recorder(tmp_path / "by_hand", {}, {}, {}, save_minutes=10)
     job.start("finetuning", 20, 0)
     for index, members in enumerate(plan(config)):
         assert [m.init for m in members] == ["metalearned"] * 2 + ["random"] * 2

@@ -15,7 +15,7 @@ from engine.rounds import OldState, Rounds
 from engine.seeds import SeedProgress
 from flags.stages import stages_of
 from pretrain import Metalearning, metalearn
-from runs.records import Job
+from runs.records import Recorder
 from tasks import make_task
 from tests.conftest import TINY, built, configured
 
@@ -37,7 +37,7 @@ def staged(flags: str = "", stages=STAGES, task: str = "category"):
 
 def metalearned(folder, config, encoder, job=None):
     """The tables that metalearning leaves, and the kept weights of each seed."""
-    job = job or Job(folder, config.defining_values(), {}, {}, save_minutes=10)
+    job = job or Recorder(folder, config.defining_values(), {}, {}, save_minutes=10)
     metalearn(config, encoder, {}, job, CPU)
     job.close()
     model = built(config, encoder)
@@ -45,8 +45,8 @@ def metalearned(folder, config, encoder, job=None):
     return pd.read_csv(folder / "pretrain_accuracy.csv"), pd.read_csv(folder / "pretrain_loss.csv"), kept
 
 
-def recorder(folder) -> Job:
-    return Job(folder, {}, {}, {}, save_minutes=10)
+def recorder(folder) -> Recorder:
+    return Recorder(folder, {}, {}, {}, save_minutes=10)
 
 
 def same(one, other) -> bool:
@@ -280,7 +280,7 @@ class Killed(Exception):
     pass
 
 
-class DyingJob(Job):
+class DyingRecorder(Recorder):
     """Saves after each update; dies right before, or right after, the first save that `kill` names; notes the name of each."""
 
     kill: object = None
@@ -309,7 +309,7 @@ def test_a_job_killed_inside_each_stage_and_between_two_leaves_the_same_bytes(tm
     config, encoder = staged(
         "--n_runs 4 --max_members 3 --restarts 1 --pretrain_steps 5", (STAGES[0], {**STAGES[1], "pretrain_steps": 4})
     )
-    job = DyingJob(tmp_path / "undisturbed", config.defining_values(), {}, {})
+    job = DyingRecorder(tmp_path / "undisturbed", config.defining_values(), {}, {})
     metalearned(tmp_path / "undisturbed", config, encoder, job)
     within = [name for name in job.names if name[0] == "metalearning"]
     moments = [name for name in job.names if name[0] != "metalearning"]
@@ -319,7 +319,7 @@ def test_a_job_killed_inside_each_stage_and_between_two_leaves_the_same_bytes(tm
     there = {name[1:4] for name in within}
     assert there >= {(0, 0, 1), (0, 0, 2), (0, 1, 1), (0, 1, 2), (0, 1, 3), (1, 0, 1)}, "other bars are needed"
     for kill in sorted(set(moments), key=job.names.index):
-        job = DyingJob(tmp_path / "killed", config.defining_values(), {}, {})
+        job = DyingRecorder(tmp_path / "killed", config.defining_values(), {}, {})
         job.kill, job.before = kill, before
         with pytest.raises(Killed):
             metalearn(config, encoder, {}, job, CPU)

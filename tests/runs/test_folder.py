@@ -8,17 +8,17 @@ import torch
 from runs import checkpoint, files
 from runs.folder import FolderTaken, claim, is_finished
 from runs.interrupt import Progress
-from runs.records import Job
+from runs.records import Recorder
 from tests.conftest import ROOT
 
 FLAGS = {"seed": 1, "task": "grid"}
 
 
-def job(folder, flags=FLAGS, overwrite=False, resume=True) -> Job:
+def job(folder, flags=FLAGS, overwrite=False, resume=True) -> Recorder:
     """A job that begins in its folder, which is let go of at once: these tests are of one process."""
     assert not is_finished(folder, flags, overwrite)
     claim(folder, overwrite, resume).lock.release()
-    return Job(folder, flags, {}, {}, save_minutes=10.0)
+    return Recorder(folder, flags, {}, {}, save_minutes=10.0)
 
 
 def saved(folder, generation):

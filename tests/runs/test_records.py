@@ -8,12 +8,12 @@ import torch
 
 from runs.folder import claim
 from runs.lock import LostLock
-from runs.records import Job
+from runs.records import Recorder
 from tests.runs.test_lock import change
 
 
-def begin(folder: Path) -> Job:
-    return Job(folder, {"seed": 1}, {}, {}, save_minutes=10.0, lock=claim(folder).lock)
+def begin(folder: Path) -> Recorder:
+    return Recorder(folder, {"seed": 1}, {}, {}, save_minutes=10.0, lock=claim(folder).lock)
 
 
 WRITES = {
