@@ -1,4 +1,4 @@
-"""Episodes that files deliver instead of an Encoder, and what of an Encoder flags have written to files."""
+"""Episodes that files deliver instead of a task, and what of an Encoder flags have written to files."""
 
 from __future__ import annotations
 
@@ -26,16 +26,14 @@ if TYPE_CHECKING:
     from flags.config import Config
 
 
-class LoadedEpisodes:
-    """Stands in for an Encoder: the same episodes, from files, ours or the published ones.
+class LoadedEpisodes(Encoder):
+    """An Encoder whose episodes are those of files, ours or the published ones; its task draws others.
 
     Everything that the job will need is read when this is made. Raises BadFile for what cannot be used.
     """
 
     def __init__(self, folder: Path, config: Config, encoder: Encoder):
-        self.vocabulary, self.causal, self.vocab_size = encoder.vocabulary, encoder.causal, encoder.vocab_size
-        self.text, self.examples, self.dtype = encoder.text, encoder.examples, encoder.dtype
-        self._config, self._n_groups = config, encoder.task.n_groups
+        super().__init__(config, encoder.task, encoder.vocabulary)
         self._first: Record | None = None  # all episodes of all files are alike
         self._episodes: dict[tuple[int, str, str, str], Episodes] = {}
         if not os.path.isdir(folder):  # also where the path cannot be looked at
@@ -70,7 +68,7 @@ class LoadedEpisodes:
     def item_length(self, seed: int) -> int:
         """Tokens of an item with its answer, as the context has them, beside its separator."""
         example = self._episodes[seed, "validation", self._config.pt_rot_cond, self._config.pt_cond]
-        n_study = int((example.subset[0] < self._n_groups).sum())
+        n_study = int((example.subset[0] < self.task.n_groups).sum())
         return example.context.shape[1] // n_study - 1
 
     def _read(self, folder: Path, name: str, condition: tuple[str, str, str]) -> list[Record]:
@@ -81,13 +79,13 @@ class LoadedEpisodes:
         if split == "test":
             of_condition = folder / f"finetune_{rotation}_{curriculum}"
             folders = (of_condition / f"episode{i}" for i in range(self._config.n_test))
-            return [published.read_finetuning(f, separator, self._n_groups) for f in folders]
+            return [published.read_finetuning(f, separator, self.task.n_groups) for f in folders]
         prefix = folder / ("pretrain" if split == "metalearning" else "pretest")
-        return published.read_shuffled(prefix, separator, self._n_groups)
+        return published.read_shuffled(prefix, separator, self.task.n_groups)
 
     def _encode(self, records: list[Record]) -> Episodes:
         """Records as token ids; they must share one shape, and every token must be in the vocabulary."""
-        subsets = subset_names(self._n_groups)
+        subsets = subset_names(self.task.n_groups)
         contexts, queries, answers, subset = [], [], [], []
         for record in records:
             try:
