@@ -39,7 +39,7 @@ def shared_context_attention(
     noise is added to, and keep multiplied with, the values that queries find in the context: [layers, B, H, G, C, D]
     for G groups of K / G queries. factors multiply the attention weights (dropout): [layers, B, H, C + K·L, C + L].
     """
-    batch, n_heads, total, width = query.shape
+    total = query.shape[2]
     query = query * scaling
     if n_queries == 1 and bias is None and noise is None and keep is None and factors is None:  # one flat sequence
         return fused(query, key, value, None, vmapped).transpose(1, 2), None
@@ -48,35 +48,23 @@ def shared_context_attention(
         return x.split([n_context, total - n_context], dim=2)  # its gradient is one concatenation
 
     (q_context, q_own), (k_context, k_own), (v_context, v_own) = split(query), split(key), split(value)
-    factors_context, factors_own = split(factors[module.layer_idx]) if factors is not None else (None, None)
+    noise, keep, factors = (x if x is None else x[module.layer_idx] for x in (noise, keep, factors))
+    factors_context, factors_own = (None, None) if factors is None else split(factors)
     bias = None if bias is None else bias.to(query.dtype)
+    to_context, among_context = (None, None) if bias is None else (bias[:, :, -1:], bias[:, :, :-1])
 
-    length = (total - n_context) // n_queries
-    future = _future(length, query)
+    future = _future((total - n_context) // n_queries, query)
     is_last = module.layer_idx == module.config.num_hidden_layers - 1
     if is_last:
         rows = answers - n_context  # [K·T]
         q_own, future = q_own[:, :, rows], future[rows[: len(rows) // n_queries]]
         factors_own = factors_own if factors_own is None else factors_own[:, :, rows]
-    per_query = (batch, n_heads, n_queries, -1, width)
-    own = q_own.reshape(per_query) @ k_own.reshape(per_query).transpose(3, 4) + future  # [B, H, K, L or T, L]
-    to_context = q_own @ k_context.transpose(2, 3)  # [B, H, K·L or K·T, C]
-    if bias is not None:
-        to_context = to_context + bias[:, :, -1:]
-    weights = torch.cat([to_context, own.flatten(2, 3)], dim=3).softmax(-1)
-    if factors_own is not None:
-        weights = weights * factors_own
-    found, own = weights.split([n_context, length], dim=3)
+    in_context, own = _query_weights(q_own, k_context, k_own, n_queries, future, to_context, factors_own)
+    per_query = (*v_own.shape[:2], n_queries, -1, v_own.shape[3])
     out_own = (own.unflatten(2, (n_queries, -1)) @ v_own.reshape(per_query)).flatten(2, 3)
-    if noise is None and keep is None:
-        out_own = out_own + found @ v_context
-    else:
-        values = _disturbed(v_context, *(x if x is None else x[module.layer_idx] for x in (noise, keep)))
-        out_own = out_own + (found.unflatten(2, (values.shape[2], -1)) @ values).flatten(2, 3)
-
+    out_own = out_own + _found(in_context, v_context, noise, keep)
     if is_last:
         return torch.zeros_like(query).index_copy(2, answers, out_own).transpose(1, 2), None
-    among_context = None if bias is None else bias[:, :, :-1]
     if factors_context is None:
         out_context = fused(q_context, k_context, v_context, among_context, vmapped)
     else:
@@ -84,11 +72,38 @@ def shared_context_attention(
     return torch.cat([out_context, out_own], dim=2).transpose(1, 2), None
 
 
-def _disturbed(values: Tensor, noise: Tensor | None, keep: Tensor | None) -> Tensor:
-    """Values [B, H, C, D] as each of G groups finds them: [B, H, G, C, D]."""
+def _query_weights(
+    query: Tensor,
+    k_context: Tensor,
+    k_own: Tensor,
+    n_queries: int,
+    future: Tensor,
+    bias: Tensor | None,
+    factors: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Attention weights of scaled queries, [B, H, K·R, D] at R positions of each: to the context [B, H, K·R, C], and to their own
+    positions [B, H, K·R, L]. future [R, L] is added to the scores there, bias [B, 1, 1, C] to those of the context."""
+    per_query = (*query.shape[:2], n_queries, -1, query.shape[3])
+    own = query.reshape(per_query) @ k_own.reshape(per_query).transpose(3, 4) + future  # [B, H, K, R, L]
+    to_context = query @ k_context.transpose(2, 3)  # [B, H, K·R, C]
+    if bias is not None:
+        to_context = to_context + bias
+    weights = torch.cat([to_context, own.flatten(2, 3)], dim=3).softmax(-1)
+    if factors is not None:
+        weights = weights * factors
+    in_context, own = weights.split([k_context.shape[2], future.shape[1]], dim=3)
+    return in_context, own
+
+
+def _found(weights: Tensor, values: Tensor, noise: Tensor | None, keep: Tensor | None) -> Tensor:
+    """What queries find in the context: weights [B, H, K·R, C] of values [B, H, C, D], each of G groups finding them in its own
+    way if there is noise or keep [B, H, G, C, D]. Returns [B, H, K·R, D]."""
+    if noise is None and keep is None:
+        return weights @ values
     values = values[:, :, None]
     values = values * keep if keep is not None else values
-    return values + noise if noise is not None else values
+    values = values + noise if noise is not None else values
+    return (weights.unflatten(2, (values.shape[2], -1)) @ values).flatten(2, 3)
 
 
 def _dropped(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, factors: Tensor) -> Tensor:
