@@ -1,7 +1,7 @@
 """Jobs to hand on: their tables, compressed, what says how they were made, and what a language model was asked; without pictures.
 
-python -m analysis.sample RESULTS FOLDER               copies every finished job under RESULTS to the same place under FOLDER
-python -m analysis.sample RESULTS FOLDER --weights     with the kept weights of each metalearned seed, and their SHA-256
+python -m analysis.jobs.sample RESULTS FOLDER              copies every finished job under RESULTS to the same place under FOLDER
+python -m analysis.jobs.sample RESULTS FOLDER --weights    with the kept weights of each metalearned seed, and their SHA-256
 
 The report and the notebooks read such a folder as they read results/. Equal jobs give equal bytes.
 """
@@ -29,7 +29,7 @@ def copy(results: Path, folder: Path, weights: bool = False) -> int:
     """
     sweep = load(results)
     for line in sweep.left_out:
-        say(f"analysis.sample: {line}")
+        say(f"analysis.jobs.sample: {line}")
     written, jobs = 0, sweep.jobs
     targets = [folder / job.folder.relative_to(results) for job in jobs]
     for there in filter(Path.exists, targets):
@@ -87,7 +87,7 @@ def _copy_weights(checkpoints: Path, target: Path) -> None:
 
 def main(arguments: list[str]) -> int:
     """Copy the jobs that the arguments name; returns the exit status."""
-    parser = Parser(prog="python -m analysis.sample", description="Copy the tables of finished jobs, compressed.")
+    parser = Parser(prog="python -m analysis.jobs.sample", description="Copy the tables of finished jobs, compressed.")
     parser.add_argument("results", type=named_path, metavar="RESULTS", help="the folder of the jobs")
     parser.add_argument("folder", type=named_path, metavar="FOLDER", help="the folder to copy them to")
     parser.add_argument("--weights", action="store_true", help="copy the kept weights as well, with their SHA-256")
@@ -95,11 +95,11 @@ def main(arguments: list[str]) -> int:
     try:
         written = copy(asked.results, asked.folder, asked.weights)
     except (Unreadable, OSError) as error:
-        say(f"analysis.sample: error: {error}")
+        say(f"analysis.jobs.sample: error: {error}")
         return 2
     tell(f"{written / 1e6:.2f} MB in {asked.folder}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(command(main, "analysis.sample"))
+    sys.exit(command(main, "analysis.jobs.sample"))

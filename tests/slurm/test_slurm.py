@@ -164,7 +164,7 @@ def test_a_running_job_is_seen_and_keeps_its_folder(checkout):
     limit = time.monotonic() + 60 * MINUTES
     while time.monotonic() < limit and not (rows.exists() and rows.stat().st_size > 5000):
         time.sleep(0.05)
-    line = call(".venv/bin/python", "-m", "analysis.status", "grid_iwl_only", *flags).splitlines()[0]
+    line = call(".venv/bin/python", "-m", "runs.status", "grid_iwl_only", *flags).splitlines()[0]
     assert re.match(r"grid_iwl_only 1 +running +results/\S+: finetuning, step \d+ of \d+", line)
     second = submit("grid_iwl_only", *flags)["grid_iwl_only"]
     record = wait(second)[1]
