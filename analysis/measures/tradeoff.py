@@ -16,7 +16,7 @@ import pandas as pd
 
 from analysis.jobs import tables
 from analysis.measures.summary import read_flags
-from analysis.statistics.effects import Interval, interval, of_values
+from analysis.statistics.effects import Interval, interval, of_values, unit_of
 from tasks import chance
 
 PER_EPISODE = ["seed", "episode"]
@@ -41,7 +41,7 @@ class TradeOff:
     @property
     def units(self) -> str:
         """Name what intervals are over: seeds, or episodes if there is but one seed."""
-        return "seeds" if self.retention.seed.nunique() > 1 else "episodes"
+        return f"{unit_of(self.retention)}s"
 
     def unfinished(self) -> pd.Series:
         """The mean accuracy on study items at the end, by the level trained and tested at, where it is below .9."""
@@ -103,7 +103,7 @@ def _by_episode(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 def rank_correlation(frame: pd.DataFrame, level: str) -> tuple[Interval, str]:
     """Spearman's rank correlation of the level and the measure: its mean over seeds (over episodes if there is but one seed), with
     a 95 % t interval; and what it is over."""
-    unit = "seed" if frame.seed.nunique() > 1 else "episode"
+    unit = unit_of(frame)
     of_unit = frame.groupby([unit, level]).value.mean()
     ranks = [spearman(one.index.get_level_values(level).to_series(), one) for _, one in of_unit.groupby(unit)]
     return interval([np.array(ranks)], [1.0], (-1.0, 1.0)), f"{unit}s"

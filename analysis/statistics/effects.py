@@ -125,7 +125,7 @@ def effect_size(
 
 def of_values(frame: pd.DataFrame, by: Sequence[str], bounds: tuple[float, float] = (0.0, 1.0)) -> pd.DataFrame:
     """The same as `mean_interval` of a column `value` that is one number a seed and episode."""
-    unit = "seed" if frame.seed.nunique() > 1 else "episode"
+    unit = unit_of(frame)
     rows = []
     for key, values in frame.groupby([*by, unit]).value.mean().groupby(list(by)):
         found = interval([values.to_numpy(float)], [1.0], bounds)
@@ -145,17 +145,20 @@ def difference(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
     return interval([np.asarray(ours, float), np.asarray(theirs, float)], [1.0, -1.0], (-1.0, 1.0))
 
 
+def unit_of(table: pd.DataFrame, seed: str = "seed") -> str:
+    """Return the column of the units that intervals are over: seeds, or episodes if there is one seed or none."""
+    has_seeds = seed in table and table[seed].nunique() > 1
+    return "episode" if "episode" in table and not has_seeds else seed
+
+
 def _by_unit(table: pd.DataFrame, by: list[str], seed: str, successes: str, trials: str) -> tuple[str, pd.Series]:
     """What the units are, and the accuracy of each with index `by`, the unit last; rows without trials are passed over."""
-    if seed not in table and "episode" in table:
-        unit, column = "episodes", "episode"
-    else:
-        check_columns(table, [*by, seed], successes, trials)
-        is_single = table[seed].nunique() == 1 and "episode" in table
-        unit, column = ("episodes", "episode") if is_single else ("seeds", seed)
-    check_columns(table, [*by, column], successes, trials)
+    column = unit_of(table, seed)
+    for name in dict.fromkeys((seed, column) if seed in table else (column,)):
+        check_columns(table, [*by, name], successes, trials)
     table = table[table[trials] > 0]
-    return unit, (table[successes] / table[trials]).groupby([table[name] for name in [*by, column]], observed=True).mean()
+    accuracy = (table[successes] / table[trials]).groupby([table[name] for name in [*by, column]], observed=True).mean()
+    return "episodes" if column == "episode" else "seeds", accuracy
 
 
 def _combine(cells: list[pd.Series], weights: list[float], can_pair: bool) -> tuple[Interval, bool]:

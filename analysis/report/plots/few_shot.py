@@ -24,7 +24,7 @@ def draw(rows: pd.DataFrame, chance: float, published: parts.Published, title: s
     with style.ours():
         figure, axes = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
         parts.grouped_bars(axes, mean_interval(first, KEY), *KEY, published, style.ROTATION_LABELS, derive.by_seed(first, KEY))
-        parts.chance_line(axes, chance, "chance on rule-like tasks")
+        parts.chance_line(axes, chance, parts.ON_RULE_LIKE)
         axes.set_ylabel("accuracy on novel items")
         axes.set_title(f"{title}\n{style.of_seeds(first.seed.nunique())}")
         parts.legend_below(figure, [axes], 6)

@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 
 from analysis.measures.llm import chance
 from analysis.report import style
+from analysis.report.plots import parts
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
@@ -34,7 +35,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
                 for what, marker in (("first", "<"), ("second", ">")):
                     label = f"{what} coordinate alone" if k == len(curricula) - 1 else None
                     axes.scatter(places, [row[what] for row in there], marker=marker, s=14, color="0.25", zorder=3, label=label)
-            axes.axhline(chance("unrotated"), color="0.4", lw=0.8, ls=":", label="chance on rule-like tasks")
+            parts.chance_line(axes, chance("unrotated"), parts.ON_RULE_LIKE, lw=0.8, zorder=2)
             axes.set_xticks(range(len(rotations)), [style.ROTATION_LABELS[name] for name in rotations])
             axes.set(title=f"scored by {scoring}", ylim=(0, 1.12))
         panels[0, 0].set_ylabel("accuracy on novel items, in context")

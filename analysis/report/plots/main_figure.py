@@ -47,7 +47,7 @@ def draw(data: Data, title: str, path: Path) -> None:
         bars = figure.add_subplot(grid[0, :2] if trained else grid[0, :])
         parts.grouped_bars(bars, mean_interval(first, KEY), *KEY, data.published_few_shot, style.ROTATION_LABELS, _dots(first))
         bars.set_title("Few-shot: novel items, before any update")
-        parts.chance_line(bars, data.chance, "chance on rule-like tasks")
+        parts.chance_line(bars, data.chance, parts.ON_RULE_LIKE)
         panels = [bars]
         if trained:
             after = figure.add_subplot(grid[0, 2:])

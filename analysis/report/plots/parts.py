@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 
@@ -16,6 +17,7 @@ from analysis.report import style
 from analysis.statistics.effects import Interval, band
 
 Published = Mapping[tuple[str, str], Interval]
+ON_RULE_LIKE = "chance on rule-like tasks"
 
 
 def grouped_bars(
@@ -92,8 +94,9 @@ def forgotten_line(axes: Axes, n_groups: int) -> None:
     axes.axhline(1 / n_groups, color="0.4", lw=0.9, ls="--", zorder=1, label=label)
 
 
-def chance_line(axes: Axes, chance: float, label: str = "chance") -> None:
-    axes.axhline(chance, color="0.4", lw=0.9, ls=":", zorder=1, label=label)
+def chance_line(axes: Axes, chance: float, label: str = "chance", **look: Any) -> None:
+    """The accuracy of guesses, dotted. look: properties of the line that differ in a figure."""
+    axes.axhline(chance, **{"color": "0.4", "lw": 0.9, "ls": ":", "zorder": 1, "label": label, **look})
 
 
 def curve(

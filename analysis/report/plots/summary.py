@@ -63,7 +63,7 @@ def _metalearning(axes: Axes, validation: pd.DataFrame) -> None:
 def _few_shot(axes: Axes, found: Summary) -> None:
     rows = [row for row in found["few_shot"] if row["init"] != "random"] or found["few_shot"]
     _bars(axes, rows, ["init", "rotation"], "context_curriculum")
-    axes.axhline(found["chance"], color="0.4", lw=0.8, ls=":", zorder=3, label="chance on rule-like tasks")
+    parts.chance_line(axes, found["chance"], parts.ON_RULE_LIKE, lw=0.8, zorder=3)
     axes.set(title="Few-shot: novel items", ylabel="accuracy", ylim=(0, 1.12))
     _legend_below(axes)
 

@@ -31,7 +31,7 @@ def draw(found: TradeOff, path: Path, published: tuple[Means, Means] = ({}, {}),
     with style.ours():
         figure, axes = plt.subplots(1, 4, figsize=(15, 3.9), layout="constrained")
         _bars(axes[0], found.generalisation, "test_level", "0.55", published[0])
-        axes[0].axhline(found.chance, color="0.2", lw=0.8, ls=":", label="chance")
+        parts.chance_line(axes[0], found.chance, color="0.2", lw=0.8, zorder=2)
         axes[0].set(title="Generalisation: novel items, few-shot", xlabel="level at the test\n" + label)
         _curves(axes[1], found.learning, colors)
         axes[1].set(
