@@ -105,7 +105,7 @@ def run(config: Config, stop: StopFlag | None = None) -> int:
         status = perform(config, encoder, model, device, loaded, stop or StopFlag())
         if status != DONE:
             return status
-    return print_summary(folder, redraw=finished)
+    return print_summary(folder, replot=finished)
 
 
 def run_llm(config: Config, encoder: Encoder, stop: StopFlag) -> int:
@@ -136,16 +136,16 @@ def run_llm(config: Config, encoder: Encoder, stop: StopFlag) -> int:
         status = in_folder(config, lambda: save_files(config, encoder), device, stop, work, LLM_TABLES)
         if status != DONE:
             return status
-    return print_summary(folder, redraw=finished)
+    return print_summary(folder, replot=finished)
 
 
-def print_summary(folder: Path, redraw: bool) -> int:
-    """Print the numbers of a finished job; returns the exit status. redraw: draw its picture if there is none."""
+def print_summary(folder: Path, replot: bool) -> int:
+    """Print the numbers of a finished job; returns the exit status. replot: plot its picture if there is none."""
     from analysis.conclude import results
     from analysis.measures import summary
 
     try:
-        found, picture = results(folder, redraw)
+        found, picture = results(folder, replot)
     except (OSError, ValueError) as error:  # tables that are damaged as well
         say(f"main.py: failed: {error}")
         return FAILED
@@ -185,12 +185,12 @@ def sweep(config: Config) -> int:
     tell(tradeoff.table(found))
     picture = Path(config.out_dir) / "tradeoff.png"
 
-    def draw(path: Path) -> None:
-        from analysis.report.plots import tradeoff
+    def plot(path: Path) -> None:
+        from analysis.report.plots.tradeoff import plot_trade_off
 
-        tradeoff.draw(found, path)
+        plot_trade_off(found, path)
 
-    if attempt(draw, picture):
+    if attempt(plot, picture):
         tell(f"\nThe picture: {picture}")
     return DONE
 

@@ -22,52 +22,54 @@ PICTURE = "summary.png"
 
 
 def conclude(recorder: Recorder) -> None:
-    """Finish a job that trained, and draw its picture while it holds its folder."""
+    """Finish a job that trained, and plot its picture while it holds its folder."""
     found = _summarise(recorder.folder)
     recorder.finish(found)
-    draw(recorder.folder, found)
+    plot(recorder.folder, found)
 
 
 def conclude_llm(recorder: Recorder) -> None:
-    """Finish a job that asked a language model, and draw its picture while it holds its folder."""
+    """Finish a job that asked a language model, and plot its picture while it holds its folder."""
     found = {"llm": llm.summarise(recorder.folder)}
     recorder.finish(found)
-    draw(recorder.folder, found)
+    plot(recorder.folder, found)
 
 
-def draw(folder: Path, found: Summary) -> Path | None:
-    """Draw the picture of a finished job into its folder; returns its path, or None after a warning if that fails."""
+def plot(folder: Path, found: Summary) -> Path | None:
+    """Plot the picture of a finished job into its folder; returns its path, or None after a warning if that fails."""
 
     def work(path: Path) -> None:
-        from analysis.report.plots import llm, summary
-
         if "llm" in found:
-            llm.draw(found["llm"], path)
+            from analysis.report.plots.llm import plot_llm
+
+            plot_llm(found["llm"], path)
         else:
-            summary.draw(folder, found)
+            from analysis.report.plots.summary import plot_summary
+
+            plot_summary(folder, found)
 
     return attempt(work, folder / PICTURE)
 
 
 def attempt(work: Callable[[Path], None], path: Path) -> Path | None:
-    """Draw a picture to `path`; returns the path, or None after a warning if drawing fails, for whatever reason."""
+    """Plot a picture to `path`; returns the path, or None after a warning if plotting fails, for whatever reason."""
     try:
         work(path)
-    except Exception as error:  # whatever a drawing library raises
+    except Exception as error:  # whatever a plotting library raises
         why = str(error).strip().partition("\n")[0] or type(error).__name__
         say(f"main.py: {path} could not be drawn ({why}); the numbers are complete, and the same command tries the picture again")
         return None
     return path
 
 
-def results(folder: Path, redraw: bool = True) -> tuple[Summary, Path | None]:
+def results(folder: Path, replot: bool = True) -> tuple[Summary, Path | None]:
     """Return the summary and the picture of a finished job. What is missing or damaged of them is made again from the tables, while
-    the folder is held; the picture only if `redraw` says so.
+    the folder is held; the picture only if `replot` says so.
 
     Raises analysis.jobs.tables.BadTable, OSError.
     """
     found, path = _sound_summary(folder), folder / PICTURE
-    if found and (path.exists() or not redraw):
+    if found and (path.exists() or not replot):
         return found, path if path.exists() else None
     try:
         hold = Lock(folder)
@@ -79,7 +81,7 @@ def results(folder: Path, redraw: bool = True) -> tuple[Summary, Path | None]:
             found = _summarise(folder)
             write_json(folder / "summary.json", found)
             say(f"main.py: {folder / 'summary.json'} was damaged, and was made again from the tables")
-        return found, path if path.exists() else draw(folder, found)
+        return found, path if path.exists() else plot(folder, found)
     finally:
         hold.release()
 

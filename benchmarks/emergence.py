@@ -172,14 +172,14 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join([*out, "", "The rows' flags, beside `--preset laptop`:", "", *flags])
 
 
-def drawn(task: str, whole: bool) -> list[str]:
+def plotted(task: str, whole: bool) -> list[str]:
     """The rows of a panel that have runs: the whole recipe, or the first stage and what changes it."""
     return [row for row in ROWS if ROWS[row][0] == task and (row == task) == whole and "-flips" not in row and runs_of(row)]
 
 
-def draw(path: Path) -> None:
+def plot(path: Path) -> None:
     """Novel validation accuracy over updates, a line a seed: the whole recipe and the first stage of each task."""
-    panels = [(task, whole, drawn(task, whole)) for whole in (True, False) for task in ("category", "grid")]
+    panels = [(task, whole, plotted(task, whole)) for whole in (True, False) for task in ("category", "grid")]
     panels = [panel for panel in panels if panel[2]]
     columns = min(2, len(panels))
     lines = -(-len(panels) // 2)
@@ -209,7 +209,7 @@ def draw(path: Path) -> None:
 def write() -> None:
     table = gather()
     table.to_csv(TABLE, index=False)
-    draw(PAGE.with_suffix(".png"))
+    plot(PAGE.with_suffix(".png"))
     begin, end = "<!-- table -->", "<!-- end of table -->"
     text = PAGE.read_text(encoding="utf-8")
     PAGE.write_text(

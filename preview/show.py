@@ -28,7 +28,7 @@ def show_episodes(config: Config, encoder: Encoder) -> str:
             encoder.text(episodes.context[i]),
             *(f"  {encoder.text(query)}  →  {encoder.text(answer)}" for query, answer in _some_queries(episodes, i, items.n_study)),
             "",
-            draw(items, i, encoder.task.plane),
+            sketch(items, i, encoder.task.plane),
             "",
         ]
     parts.append(
@@ -43,7 +43,7 @@ def _some_queries(episodes, i: int, n_study: int):
         yield episodes.queries[i, q], episodes.answers[i, q]
 
 
-def draw(items: Items, i: int, plane: int) -> str:
+def sketch(items: Items, i: int, plane: int) -> str:
     """Episode i's items at their places, the origin at the lower left."""
     groups = group_names(4)
     cells = {}

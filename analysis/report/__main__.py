@@ -57,7 +57,7 @@ class Report:
 
 
 def build(sweep: Sweep, out: Path) -> Report:
-    """Draw all figures that there are jobs for into `out`. Raises BadTable for a table that cannot be read."""
+    """Plot all figures that there are jobs for into `out`. Raises BadTable for a table that cannot be read."""
     sections, missing = [], {}
     groups = groups_of(sweep, out)
     entries = [(group, entry) for group in groups for entry in entries_of(group.task)]

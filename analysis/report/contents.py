@@ -30,14 +30,14 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 class Entry:
     """A section: how it is built, and the script of a task that makes its jobs, with the flags that narrow it."""
 
-    draw: Callable[[Group], Section | None]
+    make: Callable[[Group], Section | None]
     what: str
     script: str
     flags: str
 
     def build(self, group: Group) -> Section | None:
         """The section of a group, with what sets its jobs apart; None if the group has no jobs for it."""
-        section = self.draw(group)
+        section = self.make(group)
         if section and section.jobs[0].experiment != "llm":
             section.tables = {title: table for title, table in section.tables.items() if "p" not in table or table.p.notna().any()}
             section.differences = conditions.differences(group, section.jobs, metalearned=section.name != "main_iwl_only")

@@ -106,7 +106,7 @@ def _alone(out: Path) -> Iterator[None]:
 
 
 def _remove_unfinished(out: Path) -> None:
-    """Remove what a report left that was killed while it was drawn."""
+    """Remove what a report left that was killed while it was made."""
     with contextlib.suppress(OSError, ValueError):
         name = json.loads((out / MARKER).read_text(encoding="utf-8")).get("unfinished", "")
         if name.startswith(".new-") and "/" not in name:

@@ -62,7 +62,7 @@ def chart(data: pd.DataFrame) -> alt.LayerChart:
 
 
 def library() -> str:
-    """The scripts that draw charts: `vegaEmbed` and what it needs."""
+    """The scripts that make charts: `vegaEmbed` and what it needs."""
     import vl_convert
 
     return vl_convert.javascript_bundle(vl_version=".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2]))

@@ -12,12 +12,15 @@ import pandas as pd
 
 import tasks
 from analysis.jobs.job import Job
-from analysis.measures import derive, llm, published
-from analysis.measures import emergence as measured
+from analysis.measures import derive, emergence, llm, published
 from analysis.report import captions, findings, interactive, verdicts
 from analysis.report.group import ABLATIONS, Group
-from analysis.report.plots import context_step, emergence, few_shot, language_models, main_figure
-from analysis.report.plots import tradeoff as tradeoff_plot
+from analysis.report.plots.context_step import plot_context_step
+from analysis.report.plots.emergence import plot_emergence
+from analysis.report.plots.few_shot import plot_few_shot
+from analysis.report.plots.language_models import plot_language_models
+from analysis.report.plots.main_figure import Data, plot_main_figure
+from analysis.report.plots.tradeoff import plot_trade_off
 from analysis.statistics import effects, inference
 
 BLOCKED_FIRST, INTERLEAVED_FIRST = ("blocked", "interleaved"), ("interleaved", "blocked")
@@ -31,7 +34,7 @@ NOTHING: dict[str, verdicts.Expected | None] = {"unrotated": None, "rotated": No
 class Section:
     """What the report shows of a figure: the picture's file without ending, a caption that explains it alone, what its numbers
     say (findings), what sets its jobs apart from the paper's (differences), tables by title, notes, the jobs it is made of, and
-    what an interactive chart draws (see interactive.py), if it has one, and texts to be read, by title."""
+    what an interactive chart shows (see interactive.py), if it has one, and texts to be read, by title."""
 
     name: str
     title: str
@@ -60,7 +63,7 @@ def in_context(group: Group, rotation: str = "unrotated", curriculum: str = "blo
     name = f"main_icl_iwl_{rotation}_{curriculum}"
     picture = group.picture(name)
     title = f"ICL + IWL, metalearned on {rotation}, {curriculum} · {group.title}"
-    main_figure.draw(main_figure.Data(kept, losses, group.chance, *shown), title, picture)
+    plot_main_figure(Data(kept, losses, group.chance, *shown), title, picture)
     first, last = derive.congruent(derive.few_shot_by_steps(kept)), derive.congruent(derive.after_training(kept))
     by = ["rotation", "curriculum"]
     tables = {"Few-shot accuracy on novel items": effects.mean_interval(first, by)}
@@ -93,7 +96,7 @@ def in_weights(group: Group) -> Section | None:
     picture = group.picture("main_iwl_only")
     shown = group.published("iwl", "after")
     title = f"IWL only · {group.title}"
-    main_figure.draw(main_figure.Data(rows, losses, group.chance, {}, shown), title, picture)
+    plot_main_figure(Data(rows, losses, group.chance, {}, shown), title, picture)
     last = derive.congruent(derive.after_training(rows))
     by = ["rotation", "curriculum"]
     tables = {
@@ -117,7 +120,7 @@ def trade_off(group: Group, experiment: str) -> Section | None:
     jobs = group.jobs(experiment)
     picture, ablation = group.picture(experiment), ABLATIONS[experiment]
     of_paper = group.published_trade_off(ablation, found.retention_level)
-    tradeoff_plot.draw(found, picture, of_paper, f" · {group.size}")
+    plot_trade_off(found, picture, of_paper, f" · {group.size}")
     tables = {}
     for name, level in (("generalisation", "test_level"), ("retention", "training_level")):
         tables[name.capitalize()] = effects.of_values(getattr(found, name), [level])
@@ -138,7 +141,7 @@ def all_contexts(group: Group) -> Section | None:
         return None
     kept, notes = derive.meeting(rows, "unrotated")
     picture, title = group.picture("few_shot_contexts"), f"Few-shot, all context curricula · {group.title}"
-    few_shot.draw(kept, group.chance, group.published("icl", "few_shot"), title, picture)
+    plot_few_shot(kept, group.chance, group.published("icl", "few_shot"), title, picture)
     first = derive.few_shot(kept).astype({"rotation": str, "context_curriculum": str})
     tables = {
         "Few-shot accuracy on novel items": effects.mean_interval(first, ["rotation", "context_curriculum"]),
@@ -157,7 +160,7 @@ def context_against_steps(group: Group) -> Section | None:
         return None
     kept, notes = derive.meeting(derive.metalearned(group.rows(jobs)), "unrotated")
     picture, title = group.picture("context_step"), f"Context against step curriculum, ICL + IWL · {group.title}"
-    context_step.draw(kept, title, picture)
+    plot_context_step(kept, title, picture)
     by = ["rotation", "context_curriculum", "step_curriculum"]
     last = derive.after_training(kept).astype(dict.fromkeys(by, str))
     last = last[last.context_curriculum.isin(["blocked", "interleaved"])]
@@ -176,10 +179,10 @@ def emerging(group: Group) -> Section | None:
     jobs = [job for job in group.jobs("icl_iwl") if job.flags["n_epochs"]]
     if not jobs:
         return None
-    rows = pd.concat([measured.with_updates(group.rows([job], "pretrain_accuracy"), job.flags) for job in jobs])
+    rows = pd.concat([emergence.with_updates(group.rows([job], "pretrain_accuracy"), job.flags) for job in jobs])
     picture, title = group.picture("emergence"), f"Emergence of in-context learning · {group.title}"
-    emergence.draw(rows, group.chance, title, picture)
-    kept = pd.concat([measured.kept(of_job) for _, of_job in rows[rows.subset == "novel"].groupby("job")])
+    plot_emergence(rows, group.chance, title, picture)
+    kept = pd.concat([emergence.kept(of_job) for _, of_job in rows[rows.subset == "novel"].groupby("job")])
     kept = kept.assign(accuracy=kept.n_correct / kept.n_queries).sort_values(["pt_rotation", "pt_curriculum", "seed"])
     table = kept[["pt_rotation", "pt_curriculum", "seed", "stage", "step", "updates", "accuracy", "loss"]]
     found = [*findings.of_emergence(rows[rows.subset == "novel"])]
@@ -195,7 +198,7 @@ def asked(group: Group) -> Section | None:
         return None
     rows = group.rows(jobs, "llm_accuracy")
     picture, title = group.picture("language_models"), f"Language models · {group.title}"
-    language_models.draw(rows, {m: published.find(tasks.ASKED, m, "few_shot") for m in ("Llama 2 70B", "GPT-3.5")}, picture)
+    plot_language_models(rows, {m: published.find(tasks.ASKED, m, "few_shot") for m in ("Llama 2 70B", "GPT-3.5")}, picture)
     tables = {"Accuracy on novel items, whole answers": llm.means(rows)}
     novel = rows[(rows.subset == "novel") & rows.context_curriculum.isin(["blocked", "interleaved"])]
     novel = novel.astype({"rotation": str}).assign(curriculum=novel.context_curriculum.astype(str))

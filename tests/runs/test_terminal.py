@@ -142,7 +142,7 @@ def test_a_damaged_summary_is_made_again_from_the_tables(finished_job, tmp_path,
 
 
 def test_figures_look_the_same_whatever_the_users_settings(tmp_path):
-    def draw(path: Path) -> bytes:
+    def plot(path: Path) -> bytes:
         with style.ours():
             figure, axes = plt.subplots()
             axes.plot([1, 2], label="text")
@@ -150,9 +150,9 @@ def test_figures_look_the_same_whatever_the_users_settings(tmp_path):
             style.save_png(figure, path)
         return path.read_bytes()
 
-    plain = draw(tmp_path / "plain.png")
+    plain = plot(tmp_path / "plain.png")
     with plt.style.context("dark_background"), plt.rc_context({"text.usetex": True, "font.size": 30, "savefig.dpi": 9}):
-        assert draw(tmp_path / "other.png") == plain
+        assert plot(tmp_path / "other.png") == plain
         assert plt.rcParams["font.size"] == 30
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other.png", "plain.png"]
 

@@ -19,7 +19,7 @@ KEY = ["context_curriculum", "step_curriculum"]
 LABELS = {"blocked": "blocked\ncontext", "interleaved": "interleaved\ncontext"}
 
 
-def draw(rows: pd.DataFrame, title: str, path: Path) -> None:
+def plot_context_step(rows: pd.DataFrame, title: str, path: Path) -> None:
     """`rows` of `finetune_accuracy`, of one condition and init, with all four pairs of blocked and interleaved."""
     last = derive.after_training(rows)
     last = last[last.context_curriculum.isin(list(LABELS))].astype(dict.fromkeys((*KEY, "rotation"), str))

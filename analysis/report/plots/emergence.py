@@ -19,7 +19,7 @@ from analysis.report.plots import parts
 LINES = [(color, line) for line in ("-", "--", ":") for color in ("#0072B2", "#E69F00", "#009E73", "#CC79A7")]
 
 
-def draw(rows: pd.DataFrame, chance: float, title: str, path: Path) -> None:
+def plot_emergence(rows: pd.DataFrame, chance: float, title: str, path: Path) -> None:
     """`rows` of `pretrain_accuracy` with their `updates`; a panel a metalearned condition. A stroke: a stage begins."""
     novel = rows[rows.subset == "novel"]
     there = {(str(r), str(c)) for r, c in zip(novel.pt_rotation, novel.pt_curriculum, strict=True)}

@@ -18,7 +18,7 @@ from analysis.statistics.effects import mean_interval
 KEY = ["rotation", "context_curriculum"]
 
 
-def draw(rows: pd.DataFrame, chance: float, published: parts.Published, title: str, path: Path) -> None:
+def plot_few_shot(rows: pd.DataFrame, chance: float, published: parts.Published, title: str, path: Path) -> None:
     """`rows` of `finetune_accuracy`, of one metalearned condition."""
     first = derive.few_shot(rows).astype(dict.fromkeys(KEY, str))
     with style.ours():

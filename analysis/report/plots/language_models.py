@@ -16,8 +16,8 @@ from analysis.report import style
 from analysis.report.plots import parts
 
 
-def draw(rows: pd.DataFrame, published: dict[str, parts.Published], path: Path) -> None:
-    """`rows` of `llm_accuracy`. published: (rotation, curriculum) → mean, by model; drawn as models of their own."""
+def plot_language_models(rows: pd.DataFrame, published: dict[str, parts.Published], path: Path) -> None:
+    """`rows` of `llm_accuracy`. published: (rotation, curriculum) → mean, by model; plotted as models of their own."""
     found = means(rows)
     found["name"] = found.model + " (" + found.scoring + ")"
     others = [

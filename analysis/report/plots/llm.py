@@ -15,7 +15,7 @@ from analysis.report import style
 from analysis.report.plots import parts
 
 
-def draw(rows: list[dict[str, Any]], path: Path) -> None:
+def plot_llm(rows: list[dict[str, Any]], path: Path) -> None:
     """Bars of the accuracy on novel items, from `analysis.measures.llm.summarise`; the dots are the coordinates alone."""
     novel = [row for row in rows if row["subset"] == "novel"]
     scorings = list(dict.fromkeys(row["scoring"] for row in novel))

@@ -22,7 +22,7 @@ KEY = ["rotation", "curriculum"]
 
 @dataclass(frozen=True)
 class Data:
-    """What is drawn: rows of `finetune_accuracy` and `finetune_loss` of one condition and init; chance on rule-like tasks;
+    """What is plotted: rows of `finetune_accuracy` and `finetune_loss` of one condition and init; chance on rule-like tasks;
     published means of few-shot and after training by (rotation, curriculum)."""
 
     accuracy: pd.DataFrame
@@ -32,8 +32,8 @@ class Data:
     published_after: parts.Published
 
 
-def draw(data: Data, title: str, path: Path) -> None:
-    """Draw to `path` with the endings .pdf and .png. Congruent curricula; nothing is drawn of phases that are missing."""
+def plot_main_figure(data: Data, title: str, path: Path) -> None:
+    """Plot to `path` with the endings .pdf and .png. Congruent curricula; nothing is plotted of phases that are missing."""
     rows = data.accuracy
     first = derive.congruent(derive.few_shot_by_steps(rows))
     last, loss = derive.congruent(derive.after_training(rows)), derive.congruent(data.loss)

@@ -18,8 +18,8 @@ from analysis.report import style
 from analysis.report.plots import parts
 
 
-def draw(folder: Path, found: Summary) -> None:
-    """Draw the picture of a job from its tables and its summary into its folder."""
+def plot_summary(folder: Path, found: Summary) -> None:
+    """Plot the picture of a job from its tables and its summary into its folder."""
     tests, validation = tables.read(folder, "finetune_accuracy"), tables.read(folder, "pretrain_accuracy")
     tests = tests[tests.test_level == 0.0].copy()
     for table in (tests, validation):

@@ -22,8 +22,8 @@ from flags.ablations import ABLATIONS
 Means = Mapping[float, float]
 
 
-def draw(found: TradeOff, path: Path, published: tuple[Means, Means] = ({}, {}), size: str = "") -> None:
-    """Draw the four measures of a trade-off experiment, to `path` with the endings .pdf and .png. published: generalisation and
+def plot_trade_off(found: TradeOff, path: Path, published: tuple[Means, Means] = ({}, {}), size: str = "") -> None:
+    """Plot the four measures of a trade-off experiment, to `path` with the endings .pdf and .png. published: generalisation and
     retention by level."""
     label = ABLATIONS[found.ablation].label
     levels = sorted(found.learning.training_level.unique())
