@@ -36,7 +36,7 @@ class Ablation(ABC):
     """
 
     kind: ClassVar[str]  # its name in KINDS, and in flags/ablations.py
-    group_axis: ClassVar[int]  # which axis of the draws of several members counts the groups of queries
+    variant_axis: ClassVar[int]  # which axis of the draws of several members counts the variants
 
     examples: np.ndarray
     values: tuple[int, int, int]
@@ -44,17 +44,17 @@ class Ablation(ABC):
 
     @abstractmethod
     def draw(self, n: int, *key: int | str) -> np.ndarray:
-        """Draw what n groups of queries share, before any level: a function of the key."""
+        """Draw for n variants of a context, before any level: a function of the key."""
 
     @abstractmethod
     def batch(
         self, context: np.ndarray, queries: np.ndarray, draws: np.ndarray, levels: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, dict[str, Tensor]]:
-        """Return what N members are given so that every group of queries meets the context ablated in a way of its own.
+        """Return what N members are given so that queries meet A variants of the context, each ablated in a way of its own.
 
-        context [N, C], queries [N, G, Q, L], draws as from `draw_all` for G groups, levels [G]. Returns contexts, queries
-        and ablations as `ensemble.Batch` takes them, with the groups in order: contexts [N, G, ·] and queries [N, G, Q, ·]
-        if each group has a context of its own, else contexts [N, 1, ·] and queries [N, 1, G·Q, ·].
+        context [N, C], queries [N, A, Q, L], draws as from `draw_all` for A variants, levels [A]. Returns contexts, queries
+        and ablations as `ensemble.Batch` takes them, with the variants in order: contexts [N, A, ·] and queries [N, A, Q, ·]
+        if each variant is a context of its own, else contexts [N, 1, ·] and queries [N, 1, A·Q, ·].
         """
 
     def draw_all(self, n: int, keys: Iterable[Key]) -> np.ndarray:
@@ -62,16 +62,16 @@ class Ablation(ABC):
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # numpy's generators let go of the interpreter's lock
             return np.stack(list(pool.map(lambda key: self.draw(n, *key), keys)))
 
-    def of_groups(self, draws: np.ndarray, which: np.ndarray) -> np.ndarray:
-        """Draws of `draw_all` for groups that take the draw `which` [G] says."""
-        return np.take(draws, which, axis=self.group_axis)
+    def of_variants(self, draws: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """Draws of `draw_all` for variants that take the draw `which` [A] says."""
+        return np.take(draws, which, axis=self.variant_axis)
 
 
 class Mask(Ablation):
     """Hides an example of the context from all that follows it, if its draw is below the level."""
 
     kind = "mask"
-    group_axis = 1
+    variant_axis = 1
 
     def draw(self, n: int, *key: int | str) -> np.ndarray:
         """Draw uniforms [n, examples]."""
@@ -80,11 +80,11 @@ class Mask(Ablation):
     def batch(
         self, context: np.ndarray, queries: np.ndarray, draws: np.ndarray, levels: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, dict[str, Tensor]]:
-        """Return contexts [N, G, C], queries [N, G, Q, L], and as `bias` which positions are hidden."""
-        n, n_groups = queries.shape[:2]
-        hides = draws < levels[:, None].astype(np.float32)  # [N, G, examples]
-        hidden = hides[:, :, self.examples] & (self.examples >= 0)  # [N, G, C]
-        contexts = np.broadcast_to(context[:, None], (n, n_groups, context.shape[1]))
+        """Return contexts [N, A, C], queries [N, A, Q, L], and as `bias` which positions are hidden."""
+        n, n_variants = queries.shape[:2]
+        hides = draws < levels[:, None].astype(np.float32)  # [N, A, examples]
+        hidden = hides[:, :, self.examples] & (self.examples >= 0)  # [N, A, C]
+        contexts = np.broadcast_to(context[:, None], (n, n_variants, context.shape[1]))
         return contexts, queries, {"bias": self._bias(torch.from_numpy(hidden).to(self.device))}
 
     @property
@@ -92,7 +92,7 @@ class Mask(Ablation):
         return int(self.examples.max()) + 1
 
     def _bias(self, hidden: Tensor) -> Tensor:
-        """hidden [N, G, C] → what is added to the scores, [N, G, 1, C + 1, C]; the last row is that of the queries.
+        """hidden [N, A, C] → what is added to the scores, [N, A, 1, C + 1, C]; the last row is that of the queries.
 
         A position sees itself, and what is before it: separators, its own example, and the examples not hidden.
         """
@@ -107,7 +107,7 @@ class Mask(Ablation):
 class Values(Ablation):
     """Disturbs what queries find in the context's values: the parent of kinds that say how."""
 
-    group_axis = 3
+    variant_axis = 3
 
     def draw(self, n: int, *key: int | str) -> np.ndarray:
         """Draw numbers [layers, heads, n, C - 1, width], C - 1 being the positions before the last separator."""
@@ -120,19 +120,19 @@ class Values(Ablation):
 
     @abstractmethod
     def changed(self, draws: Tensor, level: Tensor) -> dict[str, Tensor]:
-        """Return `noise` that is added, or `keep` that the values are multiplied with: [N, layers, 1, heads, G, C - 1, width].
+        """Return `noise` that is added, or `keep` that the values are multiplied with: [N, layers, 1, heads, A, C - 1, width].
 
-        draws [N, layers, 1, heads, G, C - 1, width], level [G, 1, 1]
+        draws [N, layers, 1, heads, A, C - 1, width], level [A, 1, 1]
         """
 
     def batch(
         self, context: np.ndarray, queries: np.ndarray, draws: np.ndarray, levels: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, dict[str, Tensor]]:
-        """Return contexts [N, 1, C - 1] and queries [N, 1, G·Q, 1 + L], which begin with the last separator: it is run again on
+        """Return contexts [N, 1, C - 1] and queries [N, 1, A·Q, 1 + L], which begin with the last separator: it is run again on
         the disturbed context."""
-        n, n_groups, n_queries, length = queries.shape
-        last = np.broadcast_to(context[:, None, None, -1:], (n, n_groups, n_queries, 1))
-        own = np.concatenate([last, queries], axis=3).reshape(n, 1, n_groups * n_queries, length + 1)
+        n, n_variants, n_queries, length = queries.shape
+        last = np.broadcast_to(context[:, None, None, -1:], (n, n_variants, n_queries, 1))
+        own = np.concatenate([last, queries], axis=3).reshape(n, 1, n_variants * n_queries, length + 1)
         level = torch.from_numpy(levels.astype(np.float32)).to(self.device)[:, None, None]
         return context[:, None, :-1], own, self.changed(torch.from_numpy(draws).to(self.device)[:, :, None], level)
 

@@ -157,13 +157,13 @@ class Encoder:
         return " ".join(tokens[i] for i in ids)
 
 
-def metalearning_groups(
+def metalearning_packs(
     seed: int, epoch: int, n_episodes: int, n_queries: int, per_episode: int, *stage: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The order of an epoch: the episode [G] and the queries [G, K] of each group.
+    """The order of an epoch: the episode [P] and the queries [P, K] of each pack.
 
-    An episode's queries are shuffled and dealt into groups of K = `per_episode`; the groups of all episodes are
-    shuffled. Every query of every episode occurs once. A function of its arguments; `stage` is a further one.
+    An episode's queries are shuffled and dealt into packs of K = `per_episode`, which share its context in a sequence; the packs of
+    all episodes are shuffled. Every query of every episode occurs once. A function of its arguments; `stage` is a further one.
     """
     rng = stream(seed, "metalearning batches", epoch, *stage)
     queries = np.tile(np.arange(n_queries, dtype=np.int16), (n_episodes, 1))
@@ -175,11 +175,11 @@ def metalearning_groups(
 
 def n_batches(config: Config, n_episodes: int, n_queries: int) -> int:
     """Metalearning updates in an epoch."""
-    groups = n_episodes * n_queries // config.queries_per_episode
-    return -(-groups // groups_per_batch(config))
+    packs = n_episodes * n_queries // config.queries_per_episode
+    return -(-packs // packs_per_batch(config))
 
 
-def groups_per_batch(config: Config) -> int:
+def packs_per_batch(config: Config) -> int:
     return config.pretrain_bs // config.queries_per_episode
 
 

@@ -119,7 +119,7 @@ class Finetuning:
         """
         changed = {}
         if self.ablation and self.config.ablation_level:
-            alone = queries.swapaxes(1, 2)  # [N, K, 1, L]: groups of one query
+            alone = queries.swapaxes(1, 2)  # [N, K, 1, L]: each query has a variant of its own
             draws = self.ablation.draw_all(alone.shape[1], self._keys("ablation"))
             levels = np.full(alone.shape[1], self.config.ablation_level)
             context, queries, changed = self.ablation.batch(context[:, 0], alone, draws, levels)

@@ -11,7 +11,7 @@ import torch
 
 import models
 from ablate import attention_dropout
-from data import Encoder, groups_per_batch, metalearning_groups, n_batches
+from data import Encoder, metalearning_packs, n_batches, packs_per_batch
 from engine.attention import Weights
 from engine.ensemble import Batch, Ensemble, check_finite
 from engine.rounds import Rounds
@@ -132,12 +132,12 @@ class Metalearning:
         if epoch != self._epoch:
             # The batches of the last stage are those of a job without stages.
             of_stage = () if self.stage.is_last else (self.stage.number,)
-            self._order = {s.seed: metalearning_groups(s.seed, epoch, *self.sizes, *of_stage) for s in self.active}
+            self._order = {s.seed: metalearning_packs(s.seed, epoch, *self.sizes, *of_stage) for s in self.active}
             self._epoch = epoch
         in_start = self.step - self.start * self.n_steps
         if in_start == self.config.readout_steps > 0:
             self.ensemble.train_only(None)
-        size = groups_per_batch(self.config)
+        size = packs_per_batch(self.config)
         parts = []  # per member: context [B, C], queries [B, K, L], answers [B, K, T], subset [B, K]
         for s in self.active:
             episode, queries = (part[batch * size : (batch + 1) * size] for part in self._order[s.seed])

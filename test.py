@@ -67,20 +67,20 @@ def count_correct_ablated(
     )  # [N, C], [N, Q, L], [N, Q, T], [N, Q]
     n_members, n_queries, length = queries.shape
     draws = ablation.draw_all(repeats, keys)
-    level = np.repeat(np.array(levels), repeats)  # of each group
+    level = np.repeat(np.array(levels), repeats)  # of each variant
     draw = np.tile(np.arange(repeats), len(levels))
     tokens = n_members * (n_queries * (length + 1) + (context.shape[1] if ABLATIONS[ablation.kind].own_contexts else 0))
     size = max(1, TOKENS_AT_ONCE // tokens)
     correct = []
     for start in range(0, len(level), size):
         chosen = slice(start, start + size)
-        groups = len(level[chosen])
-        repeated = np.broadcast_to(queries[:, None], (n_members, groups, *queries.shape[1:]))
-        contexts, own, changed = ablation.batch(context, repeated, ablation.of_groups(draws, draw[chosen]), level[chosen])
-        asked = np.broadcast_to(answers[:, None], (n_members, groups, *answers.shape[1:]))
+        n_variants = len(level[chosen])
+        repeated = np.broadcast_to(queries[:, None], (n_members, n_variants, *queries.shape[1:]))
+        contexts, own, changed = ablation.batch(context, repeated, ablation.of_variants(draws, draw[chosen]), level[chosen])
+        asked = np.broadcast_to(answers[:, None], (n_members, n_variants, *answers.shape[1:]))
         asked = asked.reshape(*own.shape[:3], answers.shape[2])
         right = ensemble.correct(Batch.of_arrays(contexts, own, asked, ensemble.device, **changed))
-        correct.append(right.cpu().numpy().reshape(n_members, groups, n_queries))
+        correct.append(right.cpu().numpy().reshape(n_members, n_variants, n_queries))
     right = np.concatenate(correct, axis=1).reshape(n_members, len(levels), repeats, n_queries)
     is_of_subset = subset[:, :, None] == np.arange(len(episodes[0].subsets))  # [N, Q, S]
     n_correct = (right[..., None] & is_of_subset[:, None, None]).sum((2, 3))

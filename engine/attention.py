@@ -36,8 +36,9 @@ def shared_context_attention(
     query, key, value: [B, H, C + K·L, D] in the layout of `answer_logits`. Returns [B, C + K·L, H, D]. Of the last
     layer only the positions `answers` [K·T] are wanted, and the others are 0 there.
     bias [B, 1, C + 1, C] is added to the scores of context positions and (last row) of queries.
-    noise is added to, and keep multiplied with, the values that queries find in the context: [layers, B, H, G, C, D]
-    for G groups of K / G queries. factors multiply the attention weights (dropout): [layers, B, H, C + K·L, C + L].
+    noise is added to, and keep multiplied with, the values that queries find in the context: [layers, B, H, A, C, D]
+    for A variants of the context, of K / A queries each. factors multiply the attention weights (dropout):
+    [layers, B, H, C + K·L, C + L].
     """
     total = query.shape[2]
     query = query * scaling
@@ -96,8 +97,8 @@ def _query_weights(
 
 
 def _found(weights: Tensor, values: Tensor, noise: Tensor | None, keep: Tensor | None) -> Tensor:
-    """What queries find in the context: weights [B, H, K·R, C] of values [B, H, C, D], each of G groups finding them in its own
-    way if there is noise or keep [B, H, G, C, D]. Returns [B, H, K·R, D]."""
+    """What queries find in the context: weights [B, H, K·R, C] of values [B, H, C, D], or of those of A variants, if
+    there is noise or keep [B, H, A, C, D]. Returns [B, H, K·R, D]."""
     if noise is None and keep is None:
         return weights @ values
     values = values[:, :, None]

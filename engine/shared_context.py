@@ -78,7 +78,8 @@ class OfQueries:
 
     Bundles of queries are asked together, of their positions each sees its own. future [R, L] is added to the scores
     there, bias [B, 1, 1, C] to those of the context. factors [M, K·R, C + L] multiply the weights. keep multiplies the
-    values found in the context, and noise is added: [M, G, C, D] for G groups of K / G queries.
+    values found in the context, and noise is added: [M, A, C, D] for A variants of the context,
+    of K / A queries each.
     """
 
     def __init__(
@@ -97,15 +98,15 @@ class OfQueries:
         n_queries = query.shape[2] // n_rows
         self.n_context, self.keep = n_context, None if keep is None else keep.mT
         noise = None if noise is None else noise.mT
-        self.n_groups = next((x.shape[1] for x in (keep, noise) if x is not None), 1)
-        size = 1 if factors is not None else _bundle(n_queries // self.n_groups, length)
+        self.n_variants = next((x.shape[1] for x in (keep, noise) if x is not None), 1)
+        size = 1 if factors is not None else _bundle(n_queries // self.n_variants, length)
         self.n_bundles = n = n_queries // size
         hides = _hides(future, size)
         if bias is not None:
             to_context = bias.expand(-1, -1, len(hides), -1)
             hides = torch.cat([to_context, hides.expand(len(bias), 1, -1, -1)], dim=3)
             hides = hides if n == 1 else hides.repeat_interleave(n, 0)
-        if n > 1 or self.n_groups > 1 or noise is not None or keep is not None:
+        if n > 1 or self.n_variants > 1 or noise is not None or keep is not None:
             key = self._of_bundles(key[:, None, :, :n_context], key)
             found = value[:, None, :, :n_context]
             found = found if keep is None else found * self.keep
@@ -115,7 +116,7 @@ class OfQueries:
         self.read = _together(self.attended.read, n)
 
     def _of_bundles(self, of_context: Tensor, x: Tensor) -> Tensor:
-        """What each bundle sees: of_context [M, 1 or G, D, C] and its own of x [M, D, C + K·L] → [M·n, D, C + own]."""
+        """What each bundle sees: of_context [M, 1 or A, D, C] and its own of x [M, D, C + K·L] → [M·n, D, C + own]."""
         n = self.n_bundles
         of_context = of_context.repeat_interleave(n // of_context.shape[1], 1)
         own = x[:, :, self.n_context :].unflatten(2, (n, -1)).transpose(1, 2)
@@ -133,7 +134,7 @@ class OfQueries:
         x = x.unflatten(0, (-1, self.n_bundles))
         of_context = x[..., : self.n_context]
         if keep is not None:
-            of_context = of_context.unflatten(1, (self.n_groups, -1)).sum(2) * keep
+            of_context = of_context.unflatten(1, (self.n_variants, -1)).sum(2) * keep
         return torch.cat([of_context.sum(1), x[..., self.n_context :].transpose(1, 2).flatten(2)], dim=2)
 
 

@@ -11,7 +11,7 @@ class Kind:
 
     label         what a level of it is, for the axis of a figure
     is_bounded    True if a level is a part of a whole: from 0 to 1
-    own_contexts  True if every group of queries meets a context of its own, False if they share one and find other values in it
+    own_contexts  True if each variant is a context of its own, False if all queries share one and find other values in it
     experiment    the trade-off that varies it (--experiment); None without one
     highest, n    the highest level and the number of levels of this trade-off, from 0 on, evenly spaced
     """

@@ -41,19 +41,19 @@ def read(argv: list[str]) -> dict[str, Any]:
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
     )
     kinds = typing.get_type_hints(Config)
-    groups: dict[str, Any] = {}
+    sections: dict[str, Any] = {}
     for field in dataclasses.fields(Config):
         meta = field.metadata
-        if meta["group"] == DERIVED:
+        if meta["heading"] == DERIVED:
             continue
-        if meta["group"] not in groups:
-            groups[meta["group"]] = parser.add_argument_group(meta["group"])
-        group = groups[meta["group"]]
+        if meta["heading"] not in sections:
+            sections[meta["heading"]] = parser.add_argument_group(meta["heading"])
+        section = sections[meta["heading"]]
         names = [f"--{name}" for name in (field.name, *meta["aliases"])]
         kind = _plain(kinds[field.name])
         if kind is bool:
-            group.add_argument(f"--{field.name}", action="store_true", help=meta["help"])
-            group.add_argument(f"--no_{field.name}", action="store_false", dest=field.name, help=argparse.SUPPRESS)
+            section.add_argument(f"--{field.name}", action="store_true", help=meta["help"])
+            section.add_argument(f"--no_{field.name}", action="store_false", dest=field.name, help=argparse.SUPPRESS)
         else:
             choices = (
                 f" ({', '.join(map(str, meta['choices']))})"
@@ -62,7 +62,7 @@ def read(argv: list[str]) -> dict[str, Any]:
                 if field.default is not None
                 else ""
             )
-            group.add_argument(
+            section.add_argument(
                 *names, dest=field.name, type=_reader(field, kind), metavar=kind.__name__, help=meta["help"] + choices
             )
     _ask_for_task(argv)

@@ -33,7 +33,7 @@ class BadInput(Exception):
 
 
 def flag(
-    group: str,
+    heading: str,
     default: Any,
     help: str,
     *,
@@ -46,10 +46,10 @@ def flag(
     path: bool = False,
 ) -> Any:
     """A field of `Config`. Bounds: low ≤ value ≤ high, above < value; a path may not be empty. `beyond` is asked about a value that
-    is none of the choices: it returns None if the value is right all the same, else why not, or an empty text. Flags of the
-    group `EXECUTION` say how a job is run, not what it computes: they may differ when a job is resumed."""
+    is none of the choices: it returns None if the value is right all the same, else why not, or an empty text. Flags under
+    the heading `EXECUTION` say how a job is run, not what it computes: they may differ when a job is resumed."""
     metadata = {
-        "group": group, "help": help, "low": low, "high": high, "above": above, "choices": choices, "beyond": beyond,
+        "heading": heading, "help": help, "low": low, "high": high, "above": above, "choices": choices, "beyond": beyond,
         "aliases": aliases, "path": path,
     }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
@@ -251,16 +251,16 @@ class Config:
 
     def defining_values(self) -> dict[str, Any]:
         """The flags that decide what the job computes."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["group"] != EXECUTION}
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["heading"] != EXECUTION}
 
     def execution_values(self) -> dict[str, Any]:
         """The others, which say how it is run."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["group"] == EXECUTION}
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["heading"] == EXECUTION}
 
 
-def fields(*groups: str) -> list[dataclasses.Field]:
-    """Return the fields of `Config` in these groups."""
-    return [f for f in dataclasses.fields(Config) if f.metadata["group"] in groups]
+def fields(*headings: str) -> list[dataclasses.Field]:
+    """Return the fields of `Config` under these headings."""
+    return [f for f in dataclasses.fields(Config) if f.metadata["heading"] in headings]
 
 
 _KINDS = typing.get_type_hints(Config)

@@ -59,8 +59,8 @@ def generate(
     """
     started, texts = time.perf_counter(), [""] * len(prompts)
     chosen = settings(model, tokenizer, n_new, num_beams, use_cache=pace.shared)
-    for _, group in groupby(sorted(range(len(prompts)), key=lambda i: len(prompts[i])), key=lambda i: len(prompts[i])):
-        left = list(group)
+    for _, alike in groupby(sorted(range(len(prompts)), key=lambda i: len(prompts[i])), key=lambda i: len(prompts[i])):
+        left = list(alike)
         while left:
             chunk = left[: max(1, pace.rows_at_once // num_beams)]
             ids = torch.tensor([prompts[i] for i in chunk], device=model.device)  # [R, L]

@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 import models
-from data import Encoder, Episodes, groups_per_batch, n_batches
+from data import Encoder, Episodes, n_batches, packs_per_batch
 from engine.batch import TOKENS, Batch
 from engine.ensemble import Ensemble
 from finetune import plan
@@ -116,7 +116,7 @@ def _metalearning(stage: Stage, setting: Setting) -> list[Work]:
     seeds = min(config.n_runs, config.max_members)
     chunks = -(-config.n_runs // config.max_members)
     which = f"stage {stage.number}, " if config.stages else ""
-    training = Work(f"{which}training", steps * chunks, seeds, groups_per_batch(config), config.queries_per_episode, True)
+    training = Work(f"{which}training", steps * chunks, seeds, packs_per_batch(config), config.queries_per_episode, True)
     due = {*range(0, steps + 1, config.test_every), *range(per_epoch, steps + 1, per_epoch), steps}
     validation = Work(f"{which}validation", len(due) * chunks, seeds, encoder.n_episodes("validation"), n_queries, False)
     return [training, validation] if steps else [validation]

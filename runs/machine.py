@@ -52,8 +52,8 @@ def _quotas(root: Path) -> Iterator[float]:
         if controllers and "cpu" not in controllers.split(","):
             continue
         tops = [mounts, mounts / "unified"] if not controllers else [mounts / controllers, mounts / "cpu"]
-        group = PurePosixPath(place.strip("/"))  # within a container it may be the host's: then only its top is here
-        for folder in (top / above for top in tops for above in (group, *group.parents)):
+        cgroup = PurePosixPath(place.strip("/"))  # within a container it may be the host's: then only its top is here
+        for folder in (top / above for top in tops for above in (cgroup, *cgroup.parents)):
             with contextlib.suppress(OSError, ValueError):  # no such file, or `max`: no quota
                 if controllers:
                     quota, period = (

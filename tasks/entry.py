@@ -23,7 +23,7 @@ class Entry:
     n_groups   groups of an episode, 1 to 4, by the flags
     n_items    items of an episode, study and novel ones, by the flags
     chance     accuracy, 0 to 1, of uniform guesses among the answers of a rotation, by the flags and the rotation
-    flags      flags of the groups "grid task" and "category task" that it reads; others that are passed are refused. None: none is,
+    flags      flags under "grid task" and "category task" that it reads; others that are passed are refused. None: none is,
                as published commands pass flags of the other task
     legend     the line under an episode that --show draws
     script     what the names of its scripts begin with; None: it has no scripts

@@ -81,7 +81,7 @@ def check_entry(config: Config, entry: Entry, task: Task) -> None:
         if said != found:
             raise BadInput("task", config.task, f"its ENTRY has {name} {said}, its class {found}")
     for f in dataclasses.fields(config):
-        is_read = entry.flags is None or f.name in entry.flags or f.metadata["group"] not in (GRID, CATEGORY)
+        is_read = entry.flags is None or f.name in entry.flags or f.metadata["heading"] not in (GRID, CATEGORY)
         if not is_read and flags[f.name] != f.default:
             raise BadInput(f.name, flags[f.name], f"the {config.task} task does not read it; leave the flag out")
 

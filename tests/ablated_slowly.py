@@ -40,20 +40,20 @@ class Setting:
         return make_ablation(kind, self.examples, values_shape(self.model.config))
 
     def ours(self, kind, draws, levels, n_queries=3):
-        """Logits [2, G, Q, T, V] of two members, each group of queries ablated in its own way; and the ensemble."""
+        """Logits [2, A, Q, T, V] of two members, at A variants of the context; and the ensemble."""
         ensemble = Ensemble(self.model, self.weights, 1e-3, self.encoder.causal, CPU)
         context, queries, answers = (
             np.concatenate([getattr(e, part) for e in self.episodes]) for part in ("context", "queries", "answers")
         )
-        groups = len(levels)
-        chosen = np.broadcast_to(queries[:, None, :n_queries], (2, groups, n_queries, queries.shape[2]))
+        n_variants = len(levels)
+        chosen = np.broadcast_to(queries[:, None, :n_queries], (2, n_variants, n_queries, queries.shape[2]))
         contexts, own, changed = self.ablation(kind).batch(context, chosen, draws, np.array(levels))
-        asked = np.broadcast_to(answers[:, None, :n_queries], (2, groups, n_queries, answers.shape[2]))
+        asked = np.broadcast_to(answers[:, None, :n_queries], (2, n_variants, n_queries, answers.shape[2]))
         batch = Batch.of_arrays(contexts, own, asked.reshape(*own.shape[:3], -1), CPU, **changed)
-        return ensemble.logits(batch).unflatten(1, (-1,)).reshape(2, groups, n_queries, answers.shape[2], -1), ensemble
+        return ensemble.logits(batch).unflatten(1, (-1,)).reshape(2, n_variants, n_queries, answers.shape[2], -1), ensemble
 
     def slowly(self, kind, member, draw, level, query):
-        """The same for one member, group and query: logits [T, V], with the plain model and one flat sequence."""
+        """The same for one member, variant and query: logits [T, V], with the plain model and one flat sequence."""
         if self.plain_member != member:
             self.plain.load_state_dict(self.weights[member])
             self.plain_member = member
@@ -105,5 +105,5 @@ class Setting:
         return logits[len(logits) - n_answer - shift : len(logits) - shift]
 
 
-def draw_of(draws, kind, member, group):
-    return draws[member, group] if kind == "mask" else draws[member][:, :, group]
+def draw_of(draws, kind, member, variant):
+    return draws[member, variant] if kind == "mask" else draws[member][:, :, variant]

@@ -107,7 +107,7 @@ def test_draws_have_their_statistics():
 
 @pytest.mark.parametrize("kind", ["mask", "gaussian", "bernoulli"])
 def test_counts_at_levels_against_the_slow_path(kind, monkeypatch):
-    """All levels and repeats, cut into passes of few groups, counted by hand."""
+    """All levels and repeats, cut into passes of few variants, counted by hand."""
     import test
 
     monkeypatch.setattr(test, "TOKENS_AT_ONCE", 1000)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data import finetuning_batch, metalearning_groups, n_batches
+from data import finetuning_batch, metalearning_packs, n_batches
 from flags.command_line import parse
 from tests.conftest import ROOT, configured, encoded
 
@@ -92,14 +92,14 @@ def test_vocabulary_in_order_of_first_occurrence():
 )
 def test_an_epoch_has_every_query_once(seed, epoch, n_episodes, sizes):
     n_queries, per_episode = sizes
-    episode, queries = metalearning_groups(seed, epoch, n_episodes, n_queries, per_episode)
+    episode, queries = metalearning_packs(seed, epoch, n_episodes, n_queries, per_episode)
     assert queries.shape == (len(episode), per_episode)
     pairs = sorted(zip(np.repeat(episode, per_episode).tolist(), queries.ravel().tolist(), strict=True))
     assert pairs == [(e, q) for e in range(n_episodes) for q in range(n_queries)]
 
 
 def test_epochs_and_seeds_are_shuffled_differently():
-    orders = {metalearning_groups(s, e, 20, 25, 5)[1].tobytes() for s in range(3) for e in range(3)}
+    orders = {metalearning_packs(s, e, 20, 25, 5)[1].tobytes() for s in range(3) for e in range(3)}
     assert len(orders) == 9
 
 
@@ -110,7 +110,7 @@ def test_epochs_and_seeds_are_shuffled_differently():
         ("--task category", 64, 3000),
         ("--task grid --queries_per_episode 25", 25, 1200),  # 10 episodes a batch
         ("--task category --queries_per_episode 8", 64, 3000),
-        ("--task grid --queries_per_episode 5", 25, 1177),  # 51 groups a batch: 255 queries
+        ("--task grid --queries_per_episode 5", 25, 1177),  # 51 packs a batch: 255 queries
     ],
 )
 def test_updates_of_an_epoch(flags, n_queries, updates):

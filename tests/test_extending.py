@@ -58,8 +58,8 @@ examples = np.array([0, 0, -1, 1, 1, -1, 2, 2, -1, 3, 3, -1])
 ablation = make_ablation("oldest", examples, (1, 1, 1))
 draws = ablation.draw_all(2, [("a key",)])
 changed = ablation.batch(np.zeros((1, 12)), np.zeros((1, 2, 1, 2)), draws, np.array([0.5, 1]))[2]
-for group in range(2):
-    print(*(changed["bias"][0, group, 0, -1] < 0).int().tolist())
+for variant in range(2):
+    print(*(changed["bias"][0, variant, 0, -1] < 0).int().tolist())
 """
 
 

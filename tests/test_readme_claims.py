@@ -7,7 +7,7 @@ import pandas as pd
 from analysis.jobs.load import load
 from analysis.report import claims
 from analysis.report.findings import number
-from analysis.report.group import groups_of
+from analysis.report.pool import pools_of
 from tests.conftest import ROOT
 
 
@@ -19,7 +19,7 @@ def cell(row: pd.Series) -> str:
 
 def table() -> list[str]:
     """Return a line for each effect that a claim is about, a column a task."""
-    found = claims.table(groups_of(load(ROOT / "results/paper").sound(), Path("unused")))
+    found = claims.table(pools_of(load(ROOT / "results/paper").sound(), Path("unused")))
     found = found[(found.kind == "effect") & (found.holds != "")]
     lines = []
     for (claim, what), rows in found.groupby(["claim", "what"], sort=False):

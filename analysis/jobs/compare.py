@@ -73,30 +73,30 @@ def refuse_mixtures(jobs: list[Job]) -> None:
 
 def _comparisons(job: Job) -> Iterator[tuple[tuple, set[str], Any]]:
     """What the job is compared with (all jobs of the same key), in which flags, and what of a flag's value has to be equal."""
-    group = (job.size, job.task)
-    everything = {f.name for f in dataclasses.fields(Config) if f.metadata["group"] != EXECUTION} - MAY_DIFFER.keys()
+    pool = (job.size, job.task)
+    everything = {f.name for f in dataclasses.fields(Config) if f.metadata["heading"] != EXECUTION} - MAY_DIFFER.keys()
     if job.flags["ablation"] is None:
         everything -= _names(ABLATION) - {"ablation"}  # inert
     if job.experiment == "llm":
-        yield (*group, "llm", job.model), everything - {"pt_rot_cond", "pt_cond"}, _without_seed
-        yield (*group, "questions"), everything & _names(DATA, GRID) - EPISODES_ASKED, _without_seed
+        yield (*pool, "llm", job.model), everything - {"pt_rot_cond", "pt_cond"}, _without_seed
+        yield (*pool, "questions"), everything & _names(DATA, GRID) - EPISODES_ASKED, _without_seed
         return
-    yield (*group, "task"), everything & _names(*TASK_AND_MODEL) - {"load_model_from"}, _without_seed
+    yield (*pool, "task"), everything & _names(*TASK_AND_MODEL) - {"load_model_from"}, _without_seed
     if job.experiment in TRADE_OFFS:
-        yield (*group, job.experiment), everything - {"ablation_level"}, _without_seed
+        yield (*pool, job.experiment), everything - {"ablation_level"}, _without_seed
         for seed in job.seeds:  # all levels of a seed start from one base
-            yield (*group, job.experiment, seed), {"load_model_from"}, lambda _, value: value
+            yield (*pool, job.experiment, seed), {"load_model_from"}, lambda _, value: value
         return
     free = set() if any(job.metalearned_on) else {"pt_rot_cond", "pt_cond"}
-    yield (*group, job.experiment, job.metalearned_on), everything - free, _without_seed
+    yield (*pool, job.experiment, job.metalearned_on), everything - free, _without_seed
     if job.is_finetuned:
-        yield (*group, "finetuning"), everything & _names(FINETUNING, TRAINING, ABLATION) - INITIAL, _without_seed
+        yield (*pool, "finetuning"), everything & _names(FINETUNING, TRAINING, ABLATION) - INITIAL, _without_seed
     if job.is_finetuned and (job.flags["with_iwl_only"] or not any(job.metalearned_on)):
-        yield (*group, "random weights"), everything - _names(METALEARNING) - {"load_model_from", "stages"}, _without_seed
+        yield (*pool, "random weights"), everything - _names(METALEARNING) - {"load_model_from", "stages"}, _without_seed
 
 
-def _names(*groups: str) -> set[str]:
-    return {field.name for field in fields(*groups)}
+def _names(*headings: str) -> set[str]:
+    return {field.name for field in fields(*headings)}
 
 
 def _without_seed(name: str, value: Any) -> Any:

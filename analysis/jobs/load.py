@@ -51,7 +51,7 @@ class Sweep:
         """A line for each path that cannot be read."""
         return [f"left out: {why if why.startswith(str(path)) else f'{path}: {why}'}" for path, why in self.bad.items()]
 
-    def groups(self) -> list[tuple[str, str]]:
+    def pools(self) -> list[tuple[str, str]]:
         """Each size and task that there are finished jobs of; never mixed in a figure. The largest size first."""
         order = ["paper", "paper, robust recipe", "laptop", "demo"]
         there = {(job.size, job.task) for job in self.jobs}
@@ -203,7 +203,7 @@ def _check_derived(job: Job) -> None:
     """Raise Unreadable for a flag that no job can have recorded, and for flags that what a job is cannot be derived from."""
     for f in dataclasses.fields(Config):
         values = job.execution if f.name in SIZE else job.flags
-        if f.metadata["group"] in (EXECUTION, DERIVED) and f.name not in SIZE:
+        if f.metadata["heading"] in (EXECUTION, DERIVED) and f.name not in SIZE:
             continue
         if not is_sound(f, values.get(f.name, f.default)):
             value = values[f.name]

@@ -20,6 +20,6 @@ def off_published_size(job: Job) -> dict[str, tuple[Any, Any]]:
     """The flags of the task, the model and, if it finetunes, finetuning in which a job differs from the paper's scripts:
     name → ours, the paper's."""
     usual = {f.name: f.default for f in dataclasses.fields(Config)} | presets.values("paper", job.task, job.experiment, None)
-    groups = (*TASK_AND_MODEL, *((FINETUNING,) if job.is_finetuned else ()))
-    names = [f.name for f in fields(*groups) if f.name not in NOT_OF_SIZE]
+    headings = (*TASK_AND_MODEL, *((FINETUNING,) if job.is_finetuned else ()))
+    names = [f.name for f in fields(*headings) if f.name not in NOT_OF_SIZE]
     return {name: (job.flags[name], usual[name]) for name in names if job.flags[name] != usual[name]}

@@ -151,8 +151,8 @@ def _check_losses_of(stage: _Stage, job: Job, path: Path, rows: pd.DataFrame, va
             schedule = [s for s in stage.schedule(start, "print_every", first=False) if s <= end]
             for step in sorted({*schedule, *([end] if end > before else [])}):
                 full = step - before - (step % stage.per_epoch == 0)  # an epoch's last batch may be short
-                groups = full * (flags["pretrain_bs"] // flags["queries_per_episode"]) + 1
-                certain = (1 - share) ** (groups * flags["queries_per_episode"]) < CERTAIN
+                packs = full * (flags["pretrain_bs"] // flags["queries_per_episode"]) + 1
+                certain = (1 - share) ** (packs * flags["queries_per_episode"]) < CERTAIN
                 if there.get((seed, step), 0) < (len(subsets_of(job)) if certain else 1):
                     raise BadTable(f"{path}: lacks a line of seed {seed} at step {step}")
                 expected.add((seed, step))
@@ -177,8 +177,8 @@ def updates_per_epoch(job: Job, flags: dict[str, Any], rows: pd.DataFrame) -> in
         if len(later) and (later > flags["n_epochs"]).all():
             return None
         return int(first.max()) if len(first) else 1
-    groups = flags["n_train"] * n_queries(flags) // flags["queries_per_episode"]
-    return max(1, -(-groups // max(1, flags["pretrain_bs"] // flags["queries_per_episode"])))
+    packs = flags["n_train"] * n_queries(flags) // flags["queries_per_episode"]
+    return max(1, -(-packs // max(1, flags["pretrain_bs"] // flags["queries_per_episode"])))
 
 
 def _smallest_share(validations: pd.DataFrame) -> float:

@@ -33,7 +33,7 @@ from analysis.jobs.tables import BadTable
 from analysis.measures import published
 from analysis.report import claims, folder, interactive, replication
 from analysis.report.contents import entries_of, maker
-from analysis.report.group import ABLATIONS, groups_of
+from analysis.report.pool import ABLATIONS, pools_of
 from analysis.report.readable import for_people, of_claims
 from analysis.report.sections import Section
 from flags.parser import Parser, named_path
@@ -59,15 +59,15 @@ class Report:
 def build(sweep: Sweep, out: Path) -> Report:
     """Plot all figures that there are jobs for into `out`. Raises BadTable for a table that cannot be read."""
     sections, missing = [], {}
-    groups = groups_of(sweep, out)
-    entries = [(group, entry) for group in groups for entry in entries_of(group.task)]
-    for group, entry in tqdm(entries, desc="figures", disable=not sys.stderr.isatty()):
-        section = entry.build(group)
+    pools = pools_of(sweep, out)
+    entries = [(pool, entry) for pool in pools for entry in entries_of(pool.task)]
+    for pool, entry in tqdm(entries, desc="figures", disable=not sys.stderr.isatty()):
+        section = entry.build(pool)
         if section:
             sections.append(section)
-        elif not group.is_disturbed and not group.size.endswith(CHANGED) and group.jobs("icl_iwl", "iwl_only", *ABLATIONS):
-            missing.setdefault(group.title, []).append((entry.what, maker(entry, group)))
-    return Report(sweep, claims.table(groups), sections, missing)
+        elif not pool.is_disturbed and not pool.size.endswith(CHANGED) and pool.jobs("icl_iwl", "iwl_only", *ABLATIONS):
+            missing.setdefault(pool.title, []).append((entry.what, maker(entry, pool)))
+    return Report(sweep, claims.table(pools), sections, missing)
 
 
 def write(report: Report, out: Path) -> Path:

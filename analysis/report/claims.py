@@ -10,7 +10,7 @@ import pandas as pd
 import tasks
 from analysis.measures import derive, llm, published, tradeoff
 from analysis.report import verdicts
-from analysis.report.group import ABLATIONS, Group
+from analysis.report.pool import ABLATIONS, Pool
 from analysis.statistics import effects
 from analysis.statistics.effects import Interval
 
@@ -35,38 +35,38 @@ OF_TRADE_OFF: dict[str, tuple[str, verdicts.Expected]] = {
 }
 
 
-def table(groups: list[Group]) -> pd.DataFrame:
+def table(pools: list[Pool]) -> pd.DataFrame:
     """A row for every published number and for every difference that a claim is about, of every size and task with data for it.
 
     kind: `effect` (a difference of accuracies, or a rank correlation) or `mean`. holds: whether the claim does, of an effect that
     one is about. difference, with its interval, and agrees: ours − published, at the published size alone. See verdicts.py.
     """
-    rows = [{"size": group.size, "task": group.task, **row} for group in groups for row in _of_group(group)]
+    rows = [{"size": pool.size, "task": pool.task, **row} for pool in pools for row in _of_pool(pool)]
     found = pd.DataFrame(rows).reindex(columns=COLUMNS)
     return found.sort_values(["claim", "kind", "task"], kind="stable", ignore_index=True)
 
 
-def _of_group(group: Group) -> Iterator[dict]:
-    if jobs := group.not_metalearned():
-        last = derive.congruent(derive.after_training(derive.iwl_only(group.rows(jobs))))
-        yield from _numbers(group, "iwl", "after", last)
-    if jobs := group.metalearned("unrotated", "blocked"):
-        rows = derive.metalearned(group.rows(jobs))
+def _of_pool(pool: Pool) -> Iterator[dict]:
+    if jobs := pool.not_metalearned():
+        last = derive.congruent(derive.after_training(derive.iwl_only(pool.rows(jobs))))
+        yield from _numbers(pool, "iwl", "after", last)
+    if jobs := pool.metalearned("unrotated", "blocked"):
+        rows = derive.metalearned(pool.rows(jobs))
         kept, _ = derive.meeting(rows, "unrotated")
         first = derive.few_shot(kept).astype({"rotation": str})
         first["curriculum"] = first.context_curriculum.astype(str)
-        yield from _numbers(group, "icl", "few_shot", first)
+        yield from _numbers(pool, "icl", "few_shot", first)
         last = derive.congruent(derive.after_training(kept))
         if len(last):
-            yield from _numbers(group, "icl", "after", last)
+            yield from _numbers(pool, "icl", "after", last)
     for experiment in ABLATIONS:
-        if found := group.trade_off(experiment):
-            yield from _trade_off(group, experiment, found)
-    if jobs := group.jobs("llm"):
-        yield from _language_models(group.rows(jobs, "llm_accuracy"))
+        if found := pool.trade_off(experiment):
+            yield from _trade_off(pool, experiment, found)
+    if jobs := pool.jobs("llm"):
+        yield from _language_models(pool.rows(jobs, "llm_accuracy"))
 
 
-def _numbers(group: Group, model: str, measure: str, rows: pd.DataFrame) -> Iterator[dict]:
+def _numbers(pool: Pool, model: str, measure: str, rows: pd.DataFrame) -> Iterator[dict]:
     """The differences between curricula, then each mean."""
     if rows.empty:
         return
@@ -82,12 +82,12 @@ def _numbers(group: Group, model: str, measure: str, rows: pd.DataFrame) -> Iter
         for row in found.itertuples():
             label = f"{what}, {NAMES[rotation]}: {first} − {second}"
             yield _line(claim, "effect", label, effects.of_row(row, row.difference), row.over, expected)
-    items_alike = (group.task, measure) in published.ITEMS_ALIKE
+    items_alike = (pool.task, measure) in published.ITEMS_ALIKE
     compared = derive.congruent(derive.items_alike(rows)) if items_alike else rows
     for row in _rule_like_first(effects.mean_interval(rows, ["rotation", "curriculum"])).itertuples():
         label = f"{what}, {NAMES[row.rotation]}, {row.curriculum}"
         ours = compared[(compared.rotation == row.rotation) & (compared.curriculum == row.curriculum)]
-        beside = _beside(group, model, measure, row.rotation, row.curriculum, ours)
+        beside = _beside(pool, model, measure, row.rotation, row.curriculum, ours)
         yield {**_line(claim, "mean", label, effects.of_row(row, row.mean), row.over), **beside}
 
 
@@ -95,15 +95,15 @@ def _rule_like_first(found: pd.DataFrame) -> pd.DataFrame:
     return found.sort_values("rotation", ascending=False, kind="stable")
 
 
-def _beside(group: Group, model: str, measure: str, rotation: str, curriculum: str, ours: pd.DataFrame) -> dict:
+def _beside(pool: Pool, model: str, measure: str, rotation: str, curriculum: str, ours: pd.DataFrame) -> dict:
     """The published mean of a condition, and at the published size how ours compares with it."""
-    value = group.published_value(model, measure, rotation, curriculum)
+    value = pool.published_value(model, measure, rotation, curriculum)
     if value is None:
         return {}
     shown = f"≤ {value.mean:g}" if value.at_most else f"{value.mean:.{value.decimals}f}"
-    theirs = published.by_seed(group.task, model, measure, rotation, curriculum)
+    theirs = published.by_seed(pool.task, model, measure, rotation, curriculum)
     found: dict = {"published": shown, "published_sd": theirs.std(ddof=1) if len(theirs) > 1 else np.nan}
-    if not group.is_published_size:
+    if not pool.is_published_size:
         return found
     of_seeds = (ours.n_correct / ours.n_queries).groupby(ours.seed).mean().to_numpy()
     if len(theirs) < 2:
@@ -113,8 +113,8 @@ def _beside(group: Group, model: str, measure: str, rotation: str, curriculum: s
     return {**found, **numbers, "agrees": verdicts.agrees(difference)}
 
 
-def _trade_off(group: Group, experiment: str, found: tradeoff.TradeOff) -> Iterator[dict]:
-    of_paper = group.published_trade_off(ABLATIONS[experiment], found.retention_level)
+def _trade_off(pool: Pool, experiment: str, found: tradeoff.TradeOff) -> Iterator[dict]:
+    of_paper = pool.published_trade_off(ABLATIONS[experiment], found.retention_level)
     for (name, (column, expected)), known in zip(OF_TRADE_OFF.items(), of_paper, strict=True):
         frame = getattr(found, name)
         label = f"trade-off, {experiment.removeprefix('tradeoff_')}, {name}"
@@ -130,7 +130,7 @@ def _trade_off(group: Group, experiment: str, found: tradeoff.TradeOff) -> Itera
             line = _line(4, "mean", f"{label}, level {level:g}", effects.of_row(row, row.mean), row.over)
             if level in known:
                 line["published"] = f"{known[level]:.{published.TRADE_OFF_DECIMALS}f} ± {published.DIGITISED:g}"
-                if group.is_published_size:
+                if pool.is_published_size:
                     line["difference"] = row.mean - known[level]
             yield line
 

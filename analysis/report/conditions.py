@@ -9,7 +9,7 @@ from typing import Any
 from analysis.jobs.job import Job
 from analysis.jobs.size import off_published_size
 from analysis.measures import emergence, published
-from analysis.report.group import Group
+from analysis.report.pool import Pool
 from flags import presets
 from flags.config import Config
 
@@ -44,7 +44,7 @@ METALEARNING = {
 }
 
 
-def differences(group: Group, jobs: list[Job], metalearned: bool) -> list[str]:
+def differences(pool: Pool, jobs: list[Job], metalearned: bool) -> list[str]:
     """A line for each thing in which a section's jobs differ from the paper's; of `metalearned` models also how they came to be."""
     found: dict[str, None] = {}
     for job in jobs:
@@ -55,7 +55,7 @@ def differences(group: Group, jobs: list[Job], metalearned: bool) -> list[str]:
             if job.task in published.TASKS and (beside := list(_beside_published(job))):
                 found[f"its last stage: {'; '.join(beside)}"] = None
     trained = [job for job in jobs if metalearned and job.experiment == "icl_iwl" and job.flags["n_epochs"]]
-    return [*found, *(_starts(group, trained) if trained else ())]
+    return [*found, *(_starts(pool, trained) if trained else ())]
 
 
 def _recipe(job: Job) -> str:
@@ -77,11 +77,11 @@ def _beside_published(job: Job) -> Iterator[str]:
         yield f"contexts an update {ours} (paper {theirs})"
 
 
-def _starts(group: Group, jobs: list[Job]) -> Iterator[str]:
+def _starts(pool: Pool, jobs: list[Job]) -> Iterator[str]:
     """The seeds that took more than one start, and how many."""
     again = []
     for job in jobs:
-        rows = emergence.with_updates(group.rows([job], "pretrain_accuracy"), job.flags)
+        rows = emergence.with_updates(pool.rows([job], "pretrain_accuracy"), job.flags)
         again += [f"seed {seed} took {n}" for seed, n in rows.groupby("seed").start.max().items() if n > 1]
     yield f"starts: {'; '.join(dict.fromkeys(again)) or 'one a seed'}"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tasks
 from analysis.report import conditions
-from analysis.report.group import ABLATIONS, Group
+from analysis.report.pool import ABLATIONS, Pool
 from analysis.report.sections import (
     Section,
     all_contexts,
@@ -30,23 +30,23 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 class Entry:
     """A section: how it is built, and the script of a task that makes its jobs, with the flags that narrow it."""
 
-    make: Callable[[Group], Section | None]
+    make: Callable[[Pool], Section | None]
     what: str
     script: str
     flags: str
 
-    def build(self, group: Group) -> Section | None:
-        """The section of a group, with what sets its jobs apart; None if the group has no jobs for it."""
-        section = self.make(group)
+    def build(self, pool: Pool) -> Section | None:
+        """The section of a pool, with what sets its jobs apart; None if the pool has no jobs for it."""
+        section = self.make(pool)
         if section and section.jobs[0].experiment != "llm":
             section.tables = {title: table for title, table in section.tables.items() if "p" not in table or table.p.notna().any()}
-            section.differences = conditions.differences(group, section.jobs, metalearned=section.name != "main_iwl_only")
+            section.differences = conditions.differences(pool, section.jobs, metalearned=section.name != "main_iwl_only")
         return section
 
 
 def _others(rotation: str, curriculum: str) -> Entry:
     return Entry(
-        lambda group: in_context(group, rotation, curriculum),
+        lambda pool: in_context(pool, rotation, curriculum),
         f"main figure, metalearned on {rotation}, {curriculum}",
         "iwl_icl",
         f"--pt_rot_cond {rotation} --pt_cond {curriculum}",
@@ -74,17 +74,17 @@ def entries_of(task: str) -> list[Entry]:
     ]
 
 
-def maker(entry: Entry, group: Group) -> str:
-    """The command that makes what a section lacks, and the sweep that does. Where the group has jobs of the same condition, with
+def maker(entry: Entry, pool: Pool) -> str:
+    """The command that makes what a section lacks, and the sweep that does. Where the pool has jobs of the same condition, with
     other flags, it is a command with a seed that none of them has."""
-    preset = group.size.split(",")[0]
+    preset = pool.size.split(",")[0]
     preset = preset if preset in presets.PRESETS else "paper"
-    recipe = "".join(f" --recipe {name}" for name in presets.RECIPES if f"{name} recipe" in group.size)
+    recipe = "".join(f" --recipe {name}" for name in presets.RECIPES if f"{name} recipe" in pool.size)
     flags = f" {entry.flags}" if entry.flags else ""
-    command = f"python main.py --preset {preset} --task {group.task}{recipe}{flags}"
-    if entry.flags == CROSSED and (there := group.metalearned("unrotated", "blocked")):
+    command = f"python main.py --preset {preset} --task {pool.task}{recipe}{flags}"
+    if entry.flags == CROSSED and (there := pool.metalearned("unrotated", "blocked")):
         return f"{command} --seed {1 + max(seed for job in there for seed in job.seeds)}"
-    if (script := tasks.entry_of(group.task).script) is None:
+    if (script := tasks.entry_of(pool.task).script) is None:
         return command
     variable = "" if preset == "paper" else f"PRESET={preset} "
     script = f"{script}_{entry.script}"

@@ -14,7 +14,7 @@ import tasks
 from analysis.jobs.load import Sweep, load
 from analysis.report import interactive
 from analysis.report.contents import entries_of, maker
-from analysis.report.group import Group, groups_of
+from analysis.report.pool import Pool, pools_of
 from analysis.report.readable import for_people
 from analysis.report.sections import Section
 from runs.terminal import tell
@@ -33,25 +33,25 @@ def read(results: str) -> Sweep:
     return sweep
 
 
-def groups(sweep: Sweep) -> list[Group]:
+def pools(sweep: Sweep) -> list[Pool]:
     """Each size and task, with a folder for pictures."""
-    return groups_of(sweep, Path(tempfile.mkdtemp(prefix="notebook-")))
+    return pools_of(sweep, Path(tempfile.mkdtemp(prefix="notebook-")))
 
 
 def show(sweep: Sweep, *titles: str, tables: bool = False) -> None:
     """Draw the sections of the report that are called so (see `contents.entries_of`), for every size and task; with `tables`, their
     tables as well. Says what makes those that are missing."""
-    of_tasks = dict.fromkeys([*tasks.TASKS, *(task for _, task in sweep.groups())])
+    of_tasks = dict.fromkeys([*tasks.TASKS, *(task for _, task in sweep.pools())])
     known = dict.fromkeys(entry.what for task in of_tasks for entry in entries_of(task))
     if unknown := set(titles) - known.keys():
         raise ValueError(f"{', '.join(sorted(unknown))}: no such section; there are {', '.join(known)}")
-    for group in groups(sweep):
-        for entry in (entry for entry in entries_of(group.task) if entry.what in titles):
-            section = entry.build(group)
+    for pool in pools(sweep):
+        for entry in (entry for entry in entries_of(pool.task) if entry.what in titles):
+            section = entry.build(pool)
             if section:
                 _display(section, tables)
             else:
-                tell(f"{group.title}: nothing for “{entry.what}”. {maker(entry, group)} makes it.")
+                tell(f"{pool.title}: nothing for “{entry.what}”. {maker(entry, pool)} makes it.")
 
 
 def _display(section: Section, tables: bool) -> None:
@@ -66,9 +66,9 @@ def _display(section: Section, tables: bool) -> None:
 
 def explore(sweep: Sweep, title: str) -> None:
     """Show accuracy over updates of a section, to look into: condition and seed by choice, values under the pointer."""
-    for group in groups(sweep):
-        for entry in (entry for entry in entries_of(group.task) if entry.what == title):
-            section = entry.build(group)
+    for pool in pools(sweep):
+        for entry in (entry for entry in entries_of(pool.task) if entry.what == title):
+            section = entry.build(pool)
             if section and section.curves is not None:
                 display(Markdown(f"### {section.title}"), interactive.chart(section.curves))
 

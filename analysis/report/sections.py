@@ -14,13 +14,13 @@ import tasks
 from analysis.jobs.job import Job
 from analysis.measures import derive, emergence, llm, published
 from analysis.report import captions, findings, interactive, verdicts
-from analysis.report.group import ABLATIONS, Group
 from analysis.report.plots.context_step import plot_context_step
 from analysis.report.plots.emergence import plot_emergence
 from analysis.report.plots.few_shot import plot_few_shot
 from analysis.report.plots.language_models import plot_language_models
 from analysis.report.plots.main_figure import Data, plot_main_figure
 from analysis.report.plots.tradeoff import plot_trade_off
+from analysis.report.pool import ABLATIONS, Pool
 from analysis.statistics import effects, inference
 
 BLOCKED_FIRST, INTERLEAVED_FIRST = ("blocked", "interleaved"), ("interleaved", "blocked")
@@ -49,21 +49,21 @@ class Section:
     texts: dict[str, str] = field(default_factory=dict)
 
 
-def in_context(group: Group, rotation: str = "unrotated", curriculum: str = "blocked") -> Section | None:
+def in_context(pool: Pool, rotation: str = "unrotated", curriculum: str = "blocked") -> Section | None:
     """The main figure of metalearned models; the .9 criterion applied."""
-    jobs = group.metalearned(rotation, curriculum)
+    jobs = pool.metalearned(rotation, curriculum)
     if not jobs:
         return None
-    rows = derive.metalearned(group.rows(jobs), rotation, curriculum)
+    rows = derive.metalearned(pool.rows(jobs), rotation, curriculum)
     kept, notes = derive.meeting(rows, rotation)
-    losses = group.rows(jobs, "finetune_loss")
+    losses = pool.rows(jobs, "finetune_loss")
     losses = losses[(losses.init != "random") & losses.seed.isin(kept.seed.unique())]
     is_published = (rotation, curriculum) == ("unrotated", "blocked")  # the claims are about no other models
-    shown = [group.published("icl", measure) if is_published else {} for measure in ("few_shot", "after")]
+    shown = [pool.published("icl", measure) if is_published else {} for measure in ("few_shot", "after")]
     name = f"main_icl_iwl_{rotation}_{curriculum}"
-    picture = group.picture(name)
-    title = f"ICL + IWL, metalearned on {rotation}, {curriculum} · {group.title}"
-    plot_main_figure(Data(kept, losses, group.chance, *shown), title, picture)
+    picture = pool.picture(name)
+    title = f"ICL + IWL, metalearned on {rotation}, {curriculum} · {pool.title}"
+    plot_main_figure(Data(kept, losses, pool.chance, *shown), title, picture)
     first, last = derive.congruent(derive.few_shot_by_steps(kept)), derive.congruent(derive.after_training(kept))
     by = ["rotation", "curriculum"]
     tables = {"Few-shot accuracy on novel items": effects.mean_interval(first, by)}
@@ -87,16 +87,16 @@ def in_context(group: Group, rotation: str = "unrotated", curriculum: str = "blo
     return Section(name, title, caption, jobs, picture, tables, notes, found, curves=curves)
 
 
-def in_weights(group: Group) -> Section | None:
+def in_weights(pool: Pool) -> Section | None:
     """The main figure of models without metalearning."""
-    jobs = group.not_metalearned()
+    jobs = pool.not_metalearned()
     if not jobs:
         return None
-    rows, losses = derive.iwl_only(group.rows(jobs)), derive.iwl_only(group.rows(jobs, "finetune_loss"))
-    picture = group.picture("main_iwl_only")
-    shown = group.published("iwl", "after")
-    title = f"IWL only · {group.title}"
-    plot_main_figure(Data(rows, losses, group.chance, {}, shown), title, picture)
+    rows, losses = derive.iwl_only(pool.rows(jobs)), derive.iwl_only(pool.rows(jobs, "finetune_loss"))
+    picture = pool.picture("main_iwl_only")
+    shown = pool.published("iwl", "after")
+    title = f"IWL only · {pool.title}"
+    plot_main_figure(Data(rows, losses, pool.chance, {}, shown), title, picture)
     last = derive.congruent(derive.after_training(rows))
     by = ["rotation", "curriculum"]
     tables = {
@@ -113,35 +113,35 @@ def in_weights(group: Group) -> Section | None:
     return Section("main_iwl_only", title, caption, jobs, picture, tables, [], found, curves=interactive.curves(rows))
 
 
-def trade_off(group: Group, experiment: str) -> Section | None:
-    found = group.trade_off(experiment)
+def trade_off(pool: Pool, experiment: str) -> Section | None:
+    found = pool.trade_off(experiment)
     if found is None:
         return None
-    jobs = group.jobs(experiment)
-    picture, ablation = group.picture(experiment), ABLATIONS[experiment]
-    of_paper = group.published_trade_off(ablation, found.retention_level)
-    plot_trade_off(found, picture, of_paper, f" · {group.size}")
+    jobs = pool.jobs(experiment)
+    picture, ablation = pool.picture(experiment), ABLATIONS[experiment]
+    of_paper = pool.published_trade_off(ablation, found.retention_level)
+    plot_trade_off(found, picture, of_paper, f" · {pool.size}")
     tables = {}
     for name, level in (("generalisation", "test_level"), ("retention", "training_level")):
         tables[name.capitalize()] = effects.of_values(getattr(found, name), [level])
     caption = captions.TRADE_OFF.format(units=found.units, base=jobs[0].flags["load_model_from"])
     caption += captions.PUBLISHED if of_paper[0] else ""
     if of_paper[0] and not of_paper[1]:
-        caption += f" Published retention is tested at another level ({published.RETENTION_LEVEL[group.task, ablation]:g})."
+        caption += f" Published retention is tested at another level ({published.RETENTION_LEVEL[pool.task, ablation]:g})."
     levels = sorted({job.training_level for job in jobs})
     notes = [f"Levels trained at: {', '.join(f'{level:g}' for level in levels)}."]
-    title = f"Trade-off, {experiment.removeprefix('tradeoff_')} · {group.title}"
+    title = f"Trade-off, {experiment.removeprefix('tradeoff_')} · {pool.title}"
     return Section(experiment, title, caption, jobs, picture, tables, notes, [*findings.of_trade_off(found)])
 
 
-def all_contexts(group: Group) -> Section | None:
-    jobs = group.metalearned("unrotated", "blocked")
-    rows = derive.metalearned(group.rows(jobs)) if jobs else pd.DataFrame()
+def all_contexts(pool: Pool) -> Section | None:
+    jobs = pool.metalearned("unrotated", "blocked")
+    rows = derive.metalearned(pool.rows(jobs)) if jobs else pd.DataFrame()
     if rows.empty or rows.context_curriculum.nunique() < 3:
         return None
     kept, notes = derive.meeting(rows, "unrotated")
-    picture, title = group.picture("few_shot_contexts"), f"Few-shot, all context curricula · {group.title}"
-    plot_few_shot(kept, group.chance, group.published("icl", "few_shot"), title, picture)
+    picture, title = pool.picture("few_shot_contexts"), f"Few-shot, all context curricula · {pool.title}"
+    plot_few_shot(kept, pool.chance, pool.published("icl", "few_shot"), title, picture)
     first = derive.few_shot(kept).astype({"rotation": str, "context_curriculum": str})
     tables = {
         "Few-shot accuracy on novel items": effects.mean_interval(first, ["rotation", "context_curriculum"]),
@@ -149,17 +149,17 @@ def all_contexts(group: Group) -> Section | None:
         "Effects": inference.effect_sizes(first, "context_curriculum", against="interleaved"),
     }
     found = [said for pair in llm.PAIRS for said in findings.differences(first, "Few-shot", FEW_SHOT, pair, "context_curriculum")]
-    caption = captions.CONTEXTS + captions.notes(kept.seed.nunique(), group.has_published)
+    caption = captions.CONTEXTS + captions.notes(kept.seed.nunique(), pool.has_published)
     return Section("few_shot_contexts", title, caption, jobs, picture, tables, notes, found)
 
 
-def context_against_steps(group: Group) -> Section | None:
+def context_against_steps(pool: Pool) -> Section | None:
     """All pairs of context and step curriculum, of metalearned models."""
-    jobs = [j for j in group.metalearned("unrotated", "blocked") if j.is_finetuned and not j.flags["congruent_only"]]
+    jobs = [j for j in pool.metalearned("unrotated", "blocked") if j.is_finetuned and not j.flags["congruent_only"]]
     if not jobs:
         return None
-    kept, notes = derive.meeting(derive.metalearned(group.rows(jobs)), "unrotated")
-    picture, title = group.picture("context_step"), f"Context against step curriculum, ICL + IWL · {group.title}"
+    kept, notes = derive.meeting(derive.metalearned(pool.rows(jobs)), "unrotated")
+    picture, title = pool.picture("context_step"), f"Context against step curriculum, ICL + IWL · {pool.title}"
     plot_context_step(kept, title, picture)
     by = ["rotation", "context_curriculum", "step_curriculum"]
     last = derive.after_training(kept).astype(dict.fromkeys(by, str))
@@ -175,13 +175,13 @@ def context_against_steps(group: Group) -> Section | None:
     return Section("context_step", title, caption, jobs, picture, tables, notes, found)
 
 
-def emerging(group: Group) -> Section | None:
-    jobs = [job for job in group.jobs("icl_iwl") if job.flags["n_epochs"]]
+def emerging(pool: Pool) -> Section | None:
+    jobs = [job for job in pool.jobs("icl_iwl") if job.flags["n_epochs"]]
     if not jobs:
         return None
-    rows = pd.concat([emergence.with_updates(group.rows([job], "pretrain_accuracy"), job.flags) for job in jobs])
-    picture, title = group.picture("emergence"), f"Emergence of in-context learning · {group.title}"
-    plot_emergence(rows, group.chance, title, picture)
+    rows = pd.concat([emergence.with_updates(pool.rows([job], "pretrain_accuracy"), job.flags) for job in jobs])
+    picture, title = pool.picture("emergence"), f"Emergence of in-context learning · {pool.title}"
+    plot_emergence(rows, pool.chance, title, picture)
     kept = pd.concat([emergence.kept(of_job) for _, of_job in rows[rows.subset == "novel"].groupby("job")])
     kept = kept.assign(accuracy=kept.n_correct / kept.n_queries).sort_values(["pt_rotation", "pt_curriculum", "seed"])
     table = kept[["pt_rotation", "pt_curriculum", "seed", "stage", "step", "updates", "accuracy", "loss"]]
@@ -192,12 +192,12 @@ def emerging(group: Group) -> Section | None:
     return Section("emergence", title, caption, jobs, picture, {"The kept model of each seed": table}, [], found)
 
 
-def asked(group: Group) -> Section | None:
-    jobs = group.jobs("llm")
+def asked(pool: Pool) -> Section | None:
+    jobs = pool.jobs("llm")
     if not jobs:
         return None
-    rows = group.rows(jobs, "llm_accuracy")
-    picture, title = group.picture("language_models"), f"Language models · {group.title}"
+    rows = pool.rows(jobs, "llm_accuracy")
+    picture, title = pool.picture("language_models"), f"Language models · {pool.title}"
     plot_language_models(rows, {m: published.find(tasks.ASKED, m, "few_shot") for m in ("Llama 2 70B", "GPT-3.5")}, picture)
     tables = {"Accuracy on novel items, whole answers": llm.means(rows)}
     novel = rows[(rows.subset == "novel") & rows.context_curriculum.isin(["blocked", "interleaved"])]

@@ -14,7 +14,7 @@ from benchmarks.synthetic import write
 from flags.config import DERIVED, EXECUTION, Config
 
 SMALL = "--preset demo --n_test 2 --n_steps_per_block 40"
-FLAGS = [f.name for f in dataclasses.fields(Config) if f.metadata["group"] not in (EXECUTION, DERIVED)]
+FLAGS = [f.name for f in dataclasses.fields(Config) if f.metadata["heading"] not in (EXECUTION, DERIVED)]
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_an_ablation_of_no_trade_off_is_a_size_of_its_own(here, ablation):
     job(f"--seed 2 {ablation} --ablation_level 0.5 --out_dir results/half")
     job(f"--seed 3 {ablation} --ablation_level 0.25 --out_dir results/quarter")
     kind = ablation.split()[1]
-    assert {size for size, _ in load(here).groups()} == {"demo", f"demo, {kind} 0.5", f"demo, {kind} 0.25"}
+    assert {size for size, _ in load(here).pools()} == {"demo", f"demo, {kind} 0.5", f"demo, {kind} 0.25"}
 
 
 def test_levels_from_different_bases(here):

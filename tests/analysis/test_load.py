@@ -35,7 +35,7 @@ def test_a_tidy_table_of_all_jobs(here):
     folders = [job("--seed 1"), job("--seed 2 --n_runs 2"), job("--pt_cond interleaved"), job("--task grid")]
     sweep = load(here)
     assert {j.folder for j in sweep.jobs} == set(folders)
-    assert sweep.groups() == [("demo", "category"), ("demo", "grid")]
+    assert sweep.pools() == [("demo", "category"), ("demo", "grid")]
     rows = sweep.table("finetune_accuracy")
     lines = sum(len((folder / "finetune_accuracy.csv").read_text().splitlines()) - 1 for folder in folders)
     assert len(rows) == lines
@@ -124,7 +124,7 @@ def test_jobs_that_differ_in_more_than_is_compared_are_refused(here, flags, said
 def test_another_task_or_model_than_the_presets_is_a_size_of_its_own(here):
     one = [job("--seed 1"), job("--seed 1 --n_layers 3", "--out_dir results/other")]
     sweep = load(here)
-    assert sweep.groups() == [("demo", "category"), ("demo, changed", "category")]
+    assert sweep.pools() == [("demo", "category"), ("demo, changed", "category")]
     job("--seed 2 --n_layers 4", "--out_dir results/third")
     with pytest.raises(Unreadable, match="--n_layers 3 and 4"):
         load(here)

@@ -18,7 +18,7 @@ from analysis.measures import published, tradeoff
 from analysis.report import claims
 from analysis.report.__main__ import build, main, write
 from analysis.report.contents import entries_of
-from analysis.report.group import Group, groups_of
+from analysis.report.pool import Pool, pools_of
 from benchmarks import synthetic
 from flags.command_line import parse
 from runs.session import check_folder
@@ -120,7 +120,7 @@ def test_means_are_compared_with_the_published_ones_at_the_published_size(tmp_pa
     monkeypatch.chdir(tmp_path)
     for task in ("category", "grid"):
         synthetic.write(f"--preset paper --task {task} --n_runs 4 --with_iwl_only --finetune_test_every 1000".split())
-    found = claims.table(groups_of(load(Path("results")), tmp_path))
+    found = claims.table(pools_of(load(Path("results")), tmp_path))
     means = found[(found.kind == "mean") & found.published.ne("")].set_index(["task", "what"])
     rows = pd.read_csv(next(Path("results").glob("*grid*/**/finetune_accuracy.csv")))
     last = rows[(rows.step == 4000) & (rows.subset != "novel") & (rows.init == "random") & (rows.rotation == "rotated")]
@@ -173,8 +173,8 @@ def test_every_published_mean_of_what_is_there_has_its_line(reported):
 def test_seeds_that_miss_the_criterion_are_named(sweep, monkeypatch, tmp_path):
     """Metalearned on rotated episodes, no synthetic seed answers them."""
     monkeypatch.chdir(sweep)
-    group = Group(load(Path("results")), "paper", "grid", tmp_path)
-    section = next(e for e in entries_of("grid") if e.what == "main figure, metalearned on rotated, blocked").build(group)
+    pool = Pool(load(Path("results")), "paper", "grid", tmp_path)
+    section = next(e for e in entries_of("grid") if e.what == "main figure, metalearned on rotated, blocked").build(pool)
     assert section.notes == [
         "No seed meets the criterion (few-shot above 0.9 on rotated, blocked contexts); shown all the same: seeds 1, 2, 3, 4, 5."
     ]

@@ -30,7 +30,7 @@ def ensemble_of(task: str, n_members: int, lm_task: str, dtype=torch.float64) ->
 
 
 def batch_of(task: str, n_members: int, lm_task: str, ensemble: Ensemble, kind: str = "", n_contexts: int = 2) -> Batch:
-    """Two contexts a member and six queries each, or one context ablated in its own way for each of two groups of three."""
+    """Two contexts a member and six queries each, or two variants of one context with three queries each."""
     encoder = encoded(f"{TASKS[task]} --lm_task {lm_task}")
     many = [encoder.episodes(seed, "metalearning", "unrotated", "blocked", 60) for seed in range(n_members)]
     context, queries, answers = (
@@ -42,9 +42,9 @@ def batch_of(task: str, n_members: int, lm_task: str, ensemble: Ensemble, kind: 
         changed["factors"] = attention_dropout(0.3, keys, ensemble.model.config, context, queries).to(torch.float64)
     elif kind:
         ablation = make_ablation(kind, encoder.examples(many[0]), values_shape(ensemble.model.config))
-        grouped = queries[:, 0].reshape(n_members, 2, N_QUERIES // 2, -1)
+        on_variants = queries[:, 0].reshape(n_members, 2, N_QUERIES // 2, -1)
         levels = np.array([0.4, 0.7])
-        context, queries, changed = ablation.batch(context[:, 0], grouped, ablation.draw_all(2, keys), levels)
+        context, queries, changed = ablation.batch(context[:, 0], on_variants, ablation.draw_all(2, keys), levels)
         answers = answers[:, 0].reshape(*queries.shape[:3], -1)
     return Batch.of_arrays(context, queries, answers, CPU, **changed)
 

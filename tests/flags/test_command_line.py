@@ -326,7 +326,7 @@ def test_a_recipe_changes_how_metalearning_goes_and_nothing_else(task):
     assert paper.defining_values() == published.defining_values()
     assert paper.stages == ()
     changed = {name for name, value in robust.defining_values().items() if value != paper.defining_values()[name]}
-    of_metalearning = {f.name for f in dataclasses.fields(Config) if f.metadata["group"] == METALEARNING}
+    of_metalearning = {f.name for f in dataclasses.fields(Config) if f.metadata["heading"] == METALEARNING}
     assert {"stages", "keep_by", "pretrain_bs", "queries_per_episode", "adam_beta2", "init_scale"} < changed
     assert changed <= of_metalearning | {"stages"}
     assert robust.out_dir == paper.out_dir.replace("results/", "results/robust_")

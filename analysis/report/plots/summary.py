@@ -79,22 +79,23 @@ def _after_training(axes: Axes, found: Summary) -> None:
     _legend_below(axes)
 
 
-def _bars(axes: Axes, rows: list[dict], group: list[str], color: str) -> None:
-    """Bars in groups; the bars of a group differ in colour."""
+def _bars(axes: Axes, rows: list[dict], by: list[str], color: str) -> None:
+    """A cluster of bars for each combination of `by`; the bars of a cluster differ in colour."""
     if not rows:
         parts.nothing(axes, "nothing tested")
         return
     order = {"metalearned": 0, "loaded": 0, "random": 1, "unrotated": 0, "rotated": 1}
-    groups = sorted({tuple(row[name] for name in group) for row in rows}, key=lambda g: [order[name] for name in g])
+    clusters = sorted({tuple(row[name] for name in by) for row in rows}, key=lambda key: [order[name] for name in key])
     colors = [name for name in style.curriculum_colors() if any(row[color] == name for row in rows)]
     width = 0.8 / len(colors)
     for k, name in enumerate(colors):
-        height = {tuple(row[part] for part in group): row["accuracy"] for row in rows if row[color] == name}
-        places = [i + (k - (len(colors) - 1) / 2) * width for i in range(len(groups))]
-        bars = axes.bar(places, [height.get(g, 0) for g in groups], width * 0.92, color=style.curriculum_colors()[name], label=name)
+        height = {tuple(row[part] for part in by): row["accuracy"] for row in rows if row[color] == name}
+        places = [i + (k - (len(colors) - 1) / 2) * width for i in range(len(clusters))]
+        heights = [height.get(key, 0) for key in clusters]
+        bars = axes.bar(places, heights, width * 0.92, color=style.curriculum_colors()[name], label=name)
         axes.bar_label(bars, fmt="%.2f", fontsize=7, padding=1)
     axes.set_xticks(
-        range(len(groups)), [f"{style.INIT_LABELS[init]}\n{style.ROTATION_LABELS[rotation]}" for init, rotation in groups]
+        range(len(clusters)), [f"{style.INIT_LABELS[init]}\n{style.ROTATION_LABELS[rotation]}" for init, rotation in clusters]
     )
     axes.tick_params(axis="x", labelsize=8, length=0)
 

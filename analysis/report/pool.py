@@ -1,4 +1,4 @@
-"""The jobs of a size and task: what is shown in one figure comes from one of these."""
+"""Pools: the jobs of one size and task. What is shown in one figure comes from one of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ABLATIONS = trade_offs()  # by experiment
 
 
 @dataclass(frozen=True)
-class Group:
+class Pool:
     """A size and task of a sweep, and where pictures go."""
 
     sweep: Sweep
@@ -103,6 +103,6 @@ class Group:
         return self._measured[experiment]
 
 
-def groups_of(sweep: Sweep, out: Path) -> list[Group]:
+def pools_of(sweep: Sweep, out: Path) -> list[Pool]:
     """Each size and task that there are finished jobs of."""
-    return [Group(sweep, size, task, out) for size, task in sweep.groups()]
+    return [Pool(sweep, size, task, out) for size, task in sweep.pools()]
