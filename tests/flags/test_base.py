@@ -5,6 +5,7 @@ import gzip
 import json
 import pickle
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,9 +14,10 @@ import main
 import models
 from data import Encoder
 from finetune import plan
-from flags.base import NoBase, find_base
-from flags.command_line import parse
+from flags.base import Base, NoBase, find_base
+from flags.command_line import parse, read
 from flags.config import BadInput
+from flags.resolve import resolve
 from tasks import make_task
 from tests.conftest import TINY, built, run_main
 
@@ -280,3 +282,15 @@ def test_what_a_trade_off_takes_over(finished_job):
     passed = f"--load_model_from {folder} --n_epochs 0"
     assert parse(passed.split()).pt_cond == "blocked"
     assert parse(f"{passed} --experiment tradeoff_mask".split()).pt_cond == "interleaved"
+
+
+def test_flags_are_read_and_resolved_without_the_disk():
+    """Also those of a base that is not there: what it recorded stands below what is passed, where it may differ at all."""
+    passed = read(["--load_model_from", "nowhere", "--n_epochs", "0", "--n_runs", "2", "--attention_dropout", "0.2"])
+    assert passed == {"load_model_from": "nowhere", "n_epochs": 0, "n_runs": 2, "attention_dropout": 0.2}
+    recorded = {"task": "category", "n_layers": 3, "seed": 4, "pt_cond": "interleaved", "attention_dropout": 0.1, "n_blocks": 9}
+    config = resolve(passed, Base((Path("a"), Path("b")), (4, 2), recorded))
+    assert (config.seeds, config.task, config.n_layers, config.pt_cond) == ((4, 2), "category", 3, "interleaved")
+    assert (config.attention_dropout, config.n_blocks) == (0.2, 4)
+    with pytest.raises(BadInput, match="--n_layers 2: the base in nowhere has 3; leave the flag out"):
+        resolve({**passed, "n_layers": 2}, Base((Path("a"), Path("b")), (4, 2), recorded))

@@ -49,6 +49,33 @@ def test_nothing_is_written_into_a_folder_that_took_the_place_of_the_jobs_own(tm
     WRITES["weights"](other)
 
 
+class Listener:
+    """Stands where a tracker may: keeps what it is sent."""
+
+    def __init__(self):
+        self.heard = []
+
+    def log(self, phase: str, step: int, values: dict[str, float]) -> None:
+        self.heard.append((phase, step, values))
+
+    def close(self) -> None:
+        pass
+
+
+def test_what_is_measured_at_a_step_is_told_once(tmp_path):
+    job = begin(tmp_path / "job")
+    job.tracker = Listener()
+    job.start("metalearning", 3, 0)
+    job.note(novel=0.25)
+    job.tick(0)
+    job.note(loss=0.5)
+    job.note(novel=0.75)
+    job.tick()
+    job.tick()
+    job.close()
+    assert job.tracker.heard == [("metalearning", 0, {"novel": 0.25}), ("metalearning", 1, {"loss": 0.5, "novel": 0.75})]
+
+
 @pytest.fixture
 def order(monkeypatch):
     """Names in the order in which they came to the disk, were renamed (→) and removed (-); the calls are real."""
