@@ -59,8 +59,8 @@ class Ablation(ABC):
 
     def draw_all(self, n: int, keys: Iterable[Key]) -> np.ndarray:
         """The draws of several members, [N, …], made side by side."""
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # numpy's generators let go of the interpreter's lock
-            return np.stack(list(pool.map(lambda key: self.draw(n, *key), keys)))
+        with ThreadPoolExecutor(torch.get_num_threads()) as executor:  # numpy's generators let go of the interpreter's lock
+            return np.stack(list(executor.map(lambda key: self.draw(n, *key), keys)))
 
     def of_variants(self, draws: np.ndarray, which: np.ndarray) -> np.ndarray:
         """Draws of `draw_all` for variants that take the draw `which` [A] says."""

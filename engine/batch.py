@@ -81,7 +81,7 @@ def each(work: Callable[[Part], T], parts: list[Part], side_by_side: bool = True
         return
     torch.set_num_threads(1)  # new threads take the number over
     try:
-        with ThreadPoolExecutor(n_threads) as pool:
-            yield from zip(parts, pool.map(work, parts), strict=True)
+        with ThreadPoolExecutor(n_threads) as executor:
+            yield from zip(parts, executor.map(work, parts), strict=True)
     finally:
         torch.set_num_threads(n_threads)

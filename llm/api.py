@@ -164,9 +164,9 @@ class Server:
         import openai
 
         left = iter([one for of_episode in asked for one in of_episode if not one.right])
-        with ThreadPoolExecutor(self._config.llm_concurrency) as pool:
+        with ThreadPoolExecutor(self._config.llm_concurrency) as executor:
             while chunk := list(islice(left, self._config.llm_concurrency)):
-                sent = [pool.submit(self._ask, one, rotation) for one in chunk]
+                sent = [executor.submit(self._ask, one, rotation) for one in chunk]
                 wait(sent)
                 keep()  # also what was answered beside a failure
                 for one in sent:
