@@ -49,7 +49,7 @@ def check_vocabulary(passed: dict[str, Any], base: Base | None) -> None:
 
 
 def _default(preset: str | None, passed: dict[str, Any]) -> str:
-    """The folder of the job that a trade-off experiment starts from, which has to be there."""
+    """Return the folder of the job that a trade-off experiment starts from. Raises BadInput if it is not there."""
     task = task_of(preset, passed)
     flags = {"preset": preset or "paper", "task": task, "pt_cond": "interleaved"}
     flags |= {"recipe": passed["recipe"]} if "recipe" in passed else {}
@@ -71,7 +71,7 @@ def _default(preset: str | None, passed: dict[str, Any]) -> str:
 
 
 def _differs(vocabulary: Path, model: Path) -> bool:
-    """Whether a vocabulary file is not what the model.json of a base recorded; False if there is no such record."""
+    """Return True if a vocabulary file is not what the model.json of a base recorded; False if there is no such record."""
     try:
         recorded = json.loads(model.read_text(encoding="utf-8"))["vocabulary"]
     except (OSError, ValueError, KeyError, TypeError):
