@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -67,6 +67,33 @@ def group_names(n_groups: int) -> tuple[str, ...]:
 def subset_names(n_groups: int) -> tuple[str, ...]:
     """("study_A", "study_B", …, "novel")"""
     return (*(f"study_{group}" for group in group_names(n_groups)), "novel")
+
+
+class Source(Protocol):
+    """Where a job's episodes come from: an `Encoder`, or files (`episodes.loaded.LoadedEpisodes`).
+
+    vocabulary: token → id. vocab_size: the number of ids that a model needs. dtype: of the ids.
+    causal: True if an answer is predicted one position earlier, False if at a mask.
+    """
+
+    vocabulary: dict[str, int]
+    vocab_size: int
+    causal: bool
+    dtype: np.dtype
+
+    def episodes(self, seed: int, split: str, rotation: str, curriculum: str, n: int) -> Episodes: ...
+
+    def of(self, config: Config) -> Source: ...
+
+    def n_episodes(self, split: str) -> int: ...
+
+    def sequence_length(self, seed: int) -> int: ...
+
+    def item_length(self, seed: int) -> int: ...
+
+    def examples(self, episodes: Episodes) -> np.ndarray: ...
+
+    def text(self, ids: np.ndarray) -> str: ...
 
 
 class Encoder:
@@ -194,14 +221,14 @@ def finetuning_batch(items: np.ndarray, batch_size: int, step: int, *key: int | 
     return order[start : start + batch_size]
 
 
-def check_episodes(config: Config, encoder: Encoder) -> None:
+def check_episodes(config: Config, encoder: Source) -> None:
     """Raise BadInput if the episodes do not fit the model or the batches."""
     n_tokens = encoder.sequence_length(config.seed)
     if n_tokens > config.max_len:
         raise BadInput("max_len", config.max_len, f"a sequence has {n_tokens} tokens; pass at least that")
     if encoder.n_episodes("test") < config.n_test:
         raise BadInput("n_test", config.n_test, f"--load_data_from {config.load_data_from} has {encoder.n_episodes('test')}")
-    example = encoder.episodes(config.seed, "validation", config.pt_rot_cond, config.pt_cond, 1)
+    example = encoder.episodes(config.seed, "validation", *config.condition, 1)
     if config.ablation:
         try:
             for rotation, curriculum in conditions.of_episodes(config.task):

@@ -6,6 +6,7 @@ Registered with transformers under the name `ATTENTION`. The ablations come as t
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,8 +15,27 @@ from transformers import AttentionInterface
 Weights = dict[str, Tensor]
 
 
+class Sizes(Protocol):
+    """What the attention of a decoder asks its configuration."""
+
+    num_hidden_layers: int
+
+
+class Layer(Protocol):
+    """What transformers calls an attention with: the module of a layer."""
+
+    layer_idx: int
+    config: Sizes
+
+
+class Output(Protocol):
+    """What a decoder returns."""
+
+    logits: Tensor
+
+
 def shared_context_attention(
-    module: torch.nn.Module,
+    module: Layer,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -143,10 +163,20 @@ class _FusedUnderVmap(torch.autograd.Function):
         pass
 
     @staticmethod
-    def vmap(info: object, in_dims: tuple[int | None, ...], *operands: Tensor | None) -> tuple[Tensor, int]:
-        stacked = [x if x is None else x.movedim(dim, 0) for x, dim in zip(operands, in_dims, strict=True)]  # [N, B, …]
-        n_members = stacked[0].shape[0]
-        return _fused(*(x if x is None else x.flatten(0, 1) for x in stacked)).unflatten(0, (n_members, -1)), 0
+    def vmap(
+        info: object, in_dims: tuple[int | None, ...], query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None
+    ) -> tuple[Tensor, int]:
+        query, key, value = (_members_first(x, dim) for x, dim in zip((query, key, value), in_dims[:3], strict=True))
+        bias = None if bias is None else _members_first(bias, in_dims[3]).flatten(0, 1)
+        attended = _fused(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), bias)
+        return attended.unflatten(0, (len(query), -1)), 0
+
+
+def _members_first(x: Tensor, dim: int | None) -> Tensor:
+    """[N, B, …] of N members that lie along a dimension. Raises ValueError if they lie along none."""
+    if dim is None:
+        raise ValueError("members have no operand in common")
+    return x.movedim(dim, 0)
 
 
 ATTENTION = "shared_context"
@@ -154,7 +184,7 @@ AttentionInterface.register(ATTENTION, shared_context_attention)
 
 
 def answer_logits(
-    forward: Callable[..., object],
+    forward: Callable[..., Output],
     context: Tensor,
     queries: Tensor,
     n_answer: int,

@@ -34,8 +34,8 @@ class Batch:
         cls, context: np.ndarray, queries: np.ndarray, answers: np.ndarray, device: torch.device, **ablations: Tensor
     ) -> Batch:
         """The same from numpy arrays of any whole-number type."""
-        tokens = (torch.from_numpy(x.astype(np.int64)).to(device) for x in (context, queries, answers))
-        return cls(*tokens, {name: tensor.to(device) for name, tensor in ablations.items()})
+        read, asked, right = (torch.from_numpy(x.astype(np.int64)).to(device) for x in (context, queries, answers))
+        return cls(read, asked, right, {name: tensor.to(device) for name, tensor in ablations.items()})
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,9 @@ class Part:
 
     def of(self, batch: Batch) -> Batch:
         """This part of a batch."""
-        tokens = (x[self.members, self.contexts] for x in (batch.context, batch.queries, batch.answers))
-        return Batch(*tokens, {name: self._of(name, tensor[self.members]) for name, tensor in batch.ablations.items()})
+        context, queries, answers = (x[self.members, self.contexts] for x in (batch.context, batch.queries, batch.answers))
+        ablations = {name: self._of(name, tensor[self.members]) for name, tensor in batch.ablations.items()}
+        return Batch(context, queries, answers, ablations)
 
     def _of(self, name: str, ablation: Tensor) -> Tensor:
         return ablation[:, self.contexts] if name == "bias" else ablation[:, :, self.contexts]  # after the layers

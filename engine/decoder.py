@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.func import functional_call
 from transformers import PreTrainedModel
 
-from engine.attention import Weights, answer_logits
+from engine.attention import Output, Weights, answer_logits
 
 TOLERANCE = 1e-3  # of logits that are equal to float error, as a part of the largest
 
@@ -27,7 +27,7 @@ def member_logits(
     alone = len(context) == 1
 
     def one(parameters: Weights, context: Tensor, queries: Tensor, ablations: Weights) -> Tensor:
-        def forward(**inputs: object) -> object:
+        def forward(**inputs: object) -> Output:
             return functional_call(model, parameters, kwargs=inputs)
 
         return answer_logits(forward, context, queries, n_answer, causal, vmapped=not alone, **ablations)

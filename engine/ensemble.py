@@ -89,7 +89,8 @@ class Ensemble:
 
     def _asked(self, batch: Batch, measure: Callable[[Tensor, Tensor], list[Tensor]]) -> list[Tensor]:
         """What `measure` makes of logits and answers, [N, B, K] each."""
-        logits_of, found = self._forward(batch), []
+        logits_of = self._forward(batch)
+        found: list[Tensor] = []
 
         @torch.no_grad()
         def answer(part: Part) -> list[Tensor]:

@@ -7,6 +7,7 @@ own class computes is the oracle of the tests (`attention.answer_logits`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -47,12 +48,18 @@ class Layout:
         return cls(n_context, answers, answers[:n_answer] - n_context, cos, sin, later, future)
 
 
+class Saved(Protocol):
+    """What autograd hands on from the forward pass to the backward pass."""
+
+    saved: tuple[LlamaConfig, list[str], Tensor, Weights, list[_Layer], Tensor, tuple[Tensor, ...]]
+
+
 class StackedLlama(torch.autograd.Function):
     """Logits at the answers, of all members: see `stacked_logits`."""
 
     @staticmethod
     def forward(
-        ctx: object, config: LlamaConfig, at: Layout, tokens: Tensor, ablations: Weights, names: list[str], *tensors: Tensor
+        ctx: Saved, config: LlamaConfig, at: Layout, tokens: Tensor, ablations: Weights, names: list[str], *tensors: Tensor
     ) -> Tensor:
         parameters = dict(zip(names, tensors, strict=True))
         n_batch, n_layers, eps = tokens.shape[1], config.num_hidden_layers, config.rms_norm_eps
@@ -72,7 +79,7 @@ class StackedLlama(torch.autograd.Function):
         return torch.bmm(head, x).mT.unflatten(1, (n_batch, -1))
 
     @staticmethod
-    def backward(ctx: object, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Saved, gradient: Tensor) -> tuple[Tensor | None, ...]:
         config, names, rows, parameters, layers, x, of_norm = ctx.saved
         gradients = {}
         g, (gradients["lm_head.weight"],) = project_back([gradient.flatten(1, 2).mT], [parameters["lm_head.weight"]], x)
@@ -168,7 +175,7 @@ class _Layer:
             return self._from_heads(self.of_queries.read)
         own, within = (None, None) if factors is None else (factors[:, n:], factors[:, :n, :n])
         self.of_queries = OfQueries(q[:, :, n:], k, v, n, at.future, to_context, own, keep, noise)
-        self.of_context = AmongContext(*(x[:, :, :n] for x in (q, k, v)), at.later, among, within)
+        self.of_context = AmongContext(q[:, :, :n], k[:, :, :n], v[:, :, :n], at.later, among, within)
         return self._from_heads(torch.cat([self.of_context.read, self.of_queries.read], dim=2))
 
     def _attention_back(self, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:

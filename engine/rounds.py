@@ -25,7 +25,8 @@ class Rounds:
     def __init__(self, n_stages: int, restarts: int, loaded: dict[int, Weights], seeds: list[int]):
         self._n_stages, self._restarts, self._loaded = n_stages, restarts, loaded
         self.start, self.stage = 0, 1
-        self.going, self._waiting = seeds, []
+        self.going = seeds
+        self._waiting: list[int] = []
         self.entered = loaded
         self.progress: dict[int, SeedProgress] = {}
         self.kept: dict[int, Weights] = {}

@@ -96,8 +96,8 @@ class OfQueries:
     ):
         n_rows, length = future.shape
         n_queries = query.shape[2] // n_rows
-        self.n_context, self.keep = n_context, None if keep is None else keep.mT
-        noise = None if noise is None else noise.mT
+        keep, noise = (None if x is None else x.mT for x in (keep, noise))
+        self.n_context, self.keep = n_context, keep
         self.n_variants = next((x.shape[1] for x in (keep, noise) if x is not None), 1)
         size = 1 if factors is not None else _bundle(n_queries // self.n_variants, length)
         self.n_bundles = n = n_queries // size
@@ -109,7 +109,7 @@ class OfQueries:
         if n > 1 or self.n_variants > 1 or noise is not None or keep is not None:
             key = self._of_bundles(key[:, None, :, :n_context], key)
             found = value[:, None, :, :n_context]
-            found = found if keep is None else found * self.keep
+            found = found if keep is None else found * keep
             value = self._of_bundles(found if noise is None else found + noise, value)
         factors = None if factors is None else factors.unflatten(1, (n, -1)).flatten(0, 1)
         self.attended = Attended(_apart(query, n), key, value, hides, factors)

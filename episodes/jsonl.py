@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data import Encoder, Episodes
+from data import Episodes, Source
 from episodes import published
 from episodes.once import create
 from episodes.record import BadFile, Record
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def file_names(config: Config) -> dict[str, tuple[str, str, str, int]]:
     """Return the files of a seed: name → split, rotation, context curriculum and number of episodes."""
     names = {
-        "metalearning.jsonl": ("metalearning", config.pt_rot_cond, config.pt_cond, config.n_train),
-        "validation.jsonl": ("validation", config.pt_rot_cond, config.pt_cond, config.n_val),
+        "metalearning.jsonl": ("metalearning", *config.condition, config.n_train),
+        "validation.jsonl": ("validation", *config.condition, config.n_val),
     }
     for rotation, curriculum in of_episodes(config.task):
         names[f"test_{rotation}_{curriculum}.jsonl"] = ("test", rotation, curriculum, config.n_test)
@@ -52,7 +52,7 @@ def has_files(folder: Path) -> bool:
     return any((folder / f"{name}.jsonl").exists() for name in ("metalearning", "validation")) or any(folder.glob("test_*.jsonl"))
 
 
-def write(folder: Path, config: Config, encoder: Encoder) -> None:
+def write(folder: Path, config: Config, encoder: Source) -> None:
     """Write all episodes of all seeds, each file whole or not at all. Files that are there with the same content are kept; raises
     BadFile, before anything is written, if one has another content, or if files would be read instead that are there already.
 
@@ -61,11 +61,12 @@ def write(folder: Path, config: Config, encoder: Encoder) -> None:
     _check_beside(folder, config)
     new: dict[Path, bytes] = {}
     for seed in config.seeds:
-        for name, (*condition, n) in file_names(config).items():
-            path, n = seed_folder(folder, config, seed) / name, min(n, encoder.n_episodes(condition[0]))
+        for name, (split, rotation, curriculum, n) in file_names(config).items():
+            path, n = seed_folder(folder, config, seed) / name, min(n, encoder.n_episodes(split))
             if n == 0:  # of episodes that were read from files, which lack metalearning's if there is none
                 continue
-            content = "".join(_lines(encoder, encoder.episodes(seed, *condition, n), tuple(condition))).encode()
+            condition = (split, rotation, curriculum)
+            content = "".join(_lines(encoder, encoder.episodes(seed, *condition, n), condition)).encode()
             if not path.exists():
                 new[path] = content
             else:
@@ -93,7 +94,7 @@ def _check_beside(folder: Path, config: Config) -> None:
             raise BadFile(place, "holds files of the published code, which would be read instead; name another folder")
 
 
-def _lines(encoder: Encoder, episodes: Episodes, condition: tuple[str, str, str]) -> Iterator[str]:
+def _lines(encoder: Source, episodes: Episodes, condition: tuple[str, str, str]) -> Iterator[str]:
     tokens = np.full(encoder.vocab_size, "", dtype=object)
     tokens[list(encoder.vocabulary.values())] = list(encoder.vocabulary)
     n_answer = episodes.answers.shape[2]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import prompts
-from data import Encoder, Episodes, subset_names
+from data import Encoder, Episodes, Source, subset_names
 from episodes import published
 from episodes.jsonl import check_layout, file_names, read_records, seed_folder, write
 from episodes.record import BadFile, Record
@@ -62,12 +62,12 @@ class LoadedEpisodes(Encoder):
         return {"/".join(map(str, key)): _digest(episodes) for key, episodes in sorted(self._episodes.items())}
 
     def sequence_length(self, seed: int) -> int:
-        example = self._episodes[seed, "validation", self._config.pt_rot_cond, self._config.pt_cond]
+        example = self._episodes[seed, "validation", *self._config.condition]
         return example.context.shape[1] + example.queries.shape[2]
 
     def item_length(self, seed: int) -> int:
         """Tokens of an item with its answer, as the context has them, beside its separator."""
-        example = self._episodes[seed, "validation", self._config.pt_rot_cond, self._config.pt_cond]
+        example = self._episodes[seed, "validation", *self._config.condition]
         n_study = int((example.subset[0] < self.task.n_groups).sum())
         return example.context.shape[1] // n_study - 1
 
@@ -104,8 +104,8 @@ class LoadedEpisodes(Encoder):
                 raise BadFile(record.where, f"has other lengths, or groups of other sizes, than {self._first.where}")
             if len(_shape(record)[2]) != 1 or {name for *_, name in record.items} != set(subsets):
                 raise BadFile(record.where, f"must have items of one length, and some of each of {', '.join(subsets)}")
-        arrays = (np.array(part, dtype=self.dtype) for part in (contexts, queries, answers))
-        return Episodes(*arrays, np.array(subset, dtype=np.int8), subsets)
+        context, asked, right = (np.array(part, dtype=self.dtype) for part in (contexts, queries, answers))
+        return Episodes(context, asked, right, np.array(subset, dtype=np.int8), subsets)
 
 
 def _shape(record: Record) -> tuple:
@@ -116,24 +116,24 @@ def _shape(record: Record) -> tuple:
 def _digest(episodes: Episodes) -> str:
     digest = hashlib.sha256(str(episodes.context.shape).encode())
     for part in (episodes.context, episodes.queries, episodes.answers, episodes.subset):
-        digest.update(np.ascontiguousarray(part, dtype=np.int64))
+        digest.update(np.ascontiguousarray(part, dtype=np.int64).data)
     return digest.hexdigest()
 
 
-def episodes_of(config: Config) -> Encoder:
+def episodes_of(config: Config) -> Source:
     """Return the source of episodes: made from the flags, or read from files. Token ids are those of the base, if there is one: its
     weights are of these."""
     base = _of_base(config)
-    takes_over = base is not None and config.base_seeds
+    taken_over = base if config.base_seeds else None
     try:
-        vocabulary = base.vocabulary if takes_over else read_vocabulary(Path(config.load_vocab)) if config.load_vocab else None
-        encoder = Encoder(config, make_task(config), vocabulary)
+        of_file = read_vocabulary(Path(config.load_vocab)) if config.load_vocab and not taken_over else None
+        encoder = Encoder(config, make_task(config), taken_over.vocabulary if taken_over else of_file)
         if not encoder.causal and prompts.MASK not in encoder.vocabulary:
             raise KeyError(prompts.MASK)
     except BadFile as error:
         raise BadInput("load_vocab", config.load_vocab, str(error)) from None
     except KeyError as error:
-        if takes_over:
+        if taken_over:
             raise BadInput("load_model_from", config.load_model_from, f"its vocabulary lacks the token {error}") from None
         raise BadInput("load_vocab", config.load_vocab, f"lacks the token {error}, which the flags' episodes have") from None
     if base is not None and encoder.vocab_size == max(base.vocabulary.values()) + 1 and encoder.vocabulary != base.vocabulary:
@@ -145,8 +145,8 @@ def episodes_of(config: Config) -> Encoder:
         loaded = LoadedEpisodes(Path(config.load_data_from), config, encoder)
     except BadFile as error:
         raise BadInput("load_data_from", config.load_data_from, str(error)) from None
-    if takes_over and (changed := _changed(loaded.digests(), base.episodes)):
-        raise BadInput("load_data_from", config.load_data_from, f"has changed ({changed}) since {base.path} was written")
+    if taken_over and (changed := _changed(loaded.digests(), taken_over.episodes)):
+        raise BadInput("load_data_from", config.load_data_from, f"has changed ({changed}) since {taken_over.path} was written")
     return loaded
 
 
@@ -168,7 +168,7 @@ def recorded(path: Path) -> _Recorded | None:
     return _Recorded(path, vocabulary, episodes if isinstance(episodes, dict) else {})
 
 
-def to_record(encoder: Encoder) -> dict[str, Any]:
+def to_record(encoder: Source) -> dict[str, Any]:
     """Return what a job records of its episodes, for `recorded`."""
     episodes = {"episodes": encoder.digests()} if isinstance(encoder, LoadedEpisodes) else {}
     return {"vocabulary": encoder.vocabulary, **episodes}
@@ -192,12 +192,12 @@ def _of_base(config: Config) -> _Recorded | None:
     return found[0] if found else None
 
 
-def check_unchanged(config: Config, encoder: Encoder) -> None:
+def check_unchanged(config: Config, encoder: Source) -> None:
     """Raise BadInput if the job in the folder was begun with other token ids or episodes: a file has changed that flags name."""
     read = (config.load_vocab, config.load_data_from, config.load_model_from)
     if config.overwrite or not config.resume or not any(read):
         return
-    begun = Path(config.out_dir) / "checkpoints" / "model.json"
+    begun = config.folder / "checkpoints" / "model.json"
     try:
         before = recorded(begun)
     except BadFile as error:
@@ -217,7 +217,7 @@ def _changed(found: dict[str, str], before: dict[str, str]) -> str:
     return next((key for key in found if before.get(key, found[key]) != found[key]), "")
 
 
-def save_files(config: Config, encoder: Encoder) -> None:
+def save_files(config: Config, encoder: Source) -> None:
     """Write the vocabulary and the episodes, where flags say so."""
     for flag, path, save in (
         ("save_vocab", config.save_vocab, lambda path: write_vocabulary(path, encoder.vocabulary)),

@@ -14,6 +14,8 @@ from pathlib import Path
 from data import group_names
 from episodes.record import BadFile, Record
 
+Item = tuple[tuple[str, ...], tuple[str, ...], bool]  # cue, answer, whether it is a study item
+
 
 @dataclass(frozen=True)
 class Line:
@@ -70,13 +72,13 @@ def read_finetuning(folder: Path, separator: str, n_groups: int) -> Record:
     return _record(str(folder), context, items, [numbers.get(cue, 0) for cue, *_ in items], n_groups)
 
 
-def _record(where: str, context, items, group_of: list[int], n_groups: int) -> Record:
+def _record(where: str, context: tuple[str, ...], items: list[Item], group_of: list[int], n_groups: int) -> Record:
     names = group_names(n_groups)
     subsets = [f"study_{names[group]}" if is_study else "novel" for (*_, is_study), group in zip(items, group_of, strict=True)]
     return Record(where, list(context), [(list(cue), list(answer), s) for (cue, answer, _), s in zip(items, subsets, strict=True)])
 
 
-def _split(lines: list[Line], separator: str) -> tuple[tuple[str, ...], list[tuple[tuple[str, ...], tuple[str, ...], bool]]]:
+def _split(lines: list[Line], separator: str) -> tuple[tuple[str, ...], list[Item]]:
     """The context that all sequences of an episode begin with, up to its last separator, and (cue, answer, is_study) of
     each query: study items in the order of the context, then novel ones in the order of the file."""
     shared = 0

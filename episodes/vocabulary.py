@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from episodes.once import create
 from episodes.record import BadFile
@@ -25,7 +26,7 @@ def read_vocabulary(path: Path, key: str | None = None) -> dict[str, int]:
     Raises BadFile if it is not that.
     """
     try:
-        vocabulary = json.loads(path.read_text(encoding="utf-8"))
+        vocabulary: Any = json.loads(path.read_text(encoding="utf-8"))
         vocabulary = vocabulary.get(key) if key and isinstance(vocabulary, dict) else vocabulary
     except OSError as error:
         raise BadFile(path, f"cannot be read ({error.strerror})") from None

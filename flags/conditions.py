@@ -20,7 +20,7 @@ def inits(config: Config) -> tuple[str, ...]:
 
 def rotations(config: Config) -> tuple[str, ...]:
     """Return the rotations of the episodes that are finetuned on."""
-    return (config.pt_rot_cond,) if config.test_one_rot_cond else ROTATIONS
+    return config.condition[:1] if config.test_one_rot_cond else ROTATIONS
 
 
 def contexts(config: Config, step_curriculum: str) -> tuple[str, ...]:

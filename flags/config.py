@@ -188,6 +188,20 @@ class Config:
     # fmt: on
 
     @property
+    def folder(self) -> Path:
+        """The job's folder. Raises ValueError for a configuration that `resolve` has not made."""
+        if self.out_dir is None:
+            raise ValueError("the job has no folder")
+        return Path(self.out_dir)
+
+    @property
+    def condition(self) -> tuple[str, str]:
+        """Rotation and context curriculum of the metalearning episodes. Raises ValueError where either is unset."""
+        if self.pt_rot_cond is None or self.pt_cond is None:
+            raise ValueError("the job has no single condition")
+        return self.pt_rot_cond, self.pt_cond
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         return self.base_seeds or tuple(range(self.seed, self.seed + self.n_runs))
 

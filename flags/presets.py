@@ -12,7 +12,8 @@ from flags.ablations import ABLATIONS, N_SMALL, trade_offs
 
 PRESETS = ("demo", "laptop", "paper")
 SMALL = ("demo", "laptop")  # those that finetune less than the paper, and at fewer levels
-DEFAULT_TASK = {"demo": "category"}  # in-context learning emerges on it in minutes; elsewhere the grid, as published
+# In-context learning emerges on it in minutes; elsewhere the grid, as published.
+DEFAULT_TASK: dict[str | None, str] = {"demo": "category"}
 TRADE_OFFS = tuple(trade_offs())
 EXPERIMENTS = ("icl_iwl", "iwl_only", *TRADE_OFFS, "llm")
 
@@ -62,7 +63,7 @@ _ROBUST_DEMO = {
     "restarts": 2,
 }
 RECIPES: dict[str, dict[str, Any]] = {"published": _PUBLISHED, "robust": _ROBUST}
-DEFAULT_RECIPE = {"demo": "robust", "laptop": "robust"}
+DEFAULT_RECIPE: dict[str | None, str] = {"demo": "robust", "laptop": "robust"}
 
 _TRADE_OFF = {
     "pt_cond": "interleaved",
@@ -117,7 +118,8 @@ def values(preset: str | None, task: str, experiment: str, recipe: str | None, n
 def stages(preset: str | None, task: str, recipe: str | None) -> tuple[dict[str, Any], ...]:
     """The stages that a recipe has before the last; none without a recipe. A stage ends when novel accuracy in validation reaches
     its bar, or after its updates. What it does not name is as in the last one."""
-    return tasks.entry_of(task).stages.get(recipe or DEFAULT_RECIPE.get(preset), ())
+    recipe = recipe or DEFAULT_RECIPE.get(preset)
+    return tasks.entry_of(task).stages.get(recipe, ()) if recipe else ()
 
 
 def without_effect(flags: dict[str, Any]) -> dict[str, str]:

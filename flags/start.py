@@ -53,12 +53,12 @@ def _default(preset: str | None, passed: dict[str, Any]) -> str:
     task = task_of(preset, passed)
     flags = {"preset": preset or "paper", "task": task, "pt_cond": "interleaved"}
     flags |= {"recipe": passed["recipe"]} if "recipe" in passed else {}
-    folder = str(Path(resolve(flags).out_dir).parent)  # of all seeds, however many share a job
+    folder = str(resolve(flags).folder.parent)  # of all seeds, however many share a job
     if not Path(folder).exists():
         command = " ".join(f"--{name} {value}" for name, value in flags.items())
         if preset in presets.SMALL:  # in so few updates they are only learned after blocked contexts
-            blocked = resolve({**flags, "pt_cond": "blocked"}).out_dir
-            blocked = "results/demo" if task == presets.DEFAULT_TASK.get(preset) else str(Path(blocked).parent)
+            made = resolve({**flags, "pt_cond": "blocked"}).folder
+            blocked = "results/demo" if task == presets.DEFAULT_TASK.get(preset) else str(made.parent)
             command += f" --load_model_from {blocked} --pretrain_steps 150 --n_blocks 0"
         makers = f"this makes it: python main.py {command}"
         if script := tasks.entry_of(task).script:

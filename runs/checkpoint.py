@@ -6,6 +6,7 @@ import hashlib
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from runs.files import write_atomically
 
-State = dict[str, object]
+State = dict[str, Any]  # JSON
 
 
 class Damaged(Exception):
@@ -76,5 +77,5 @@ def _digest(tensors: dict[str, Tensor], text: str) -> str:
     digest = hashlib.sha256(text.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(name.encode())
-        digest.update(memoryview(tensor.reshape(-1).numpy()).cast("B") if tensor.numel() else b"")
+        digest.update(tensor.reshape(-1).numpy().data.cast("B") if tensor.numel() else b"")
     return digest.hexdigest()

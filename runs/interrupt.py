@@ -25,6 +25,11 @@ class StopFlag:
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
 
+    @property
+    def name(self) -> str:
+        """The signal's name; empty before one came."""
+        return self.signal.name if self.signal is not None else ""
+
     def listen(self) -> StopFlag:
         for number in STOP_SIGNALS:
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores it

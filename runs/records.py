@@ -117,10 +117,13 @@ class Recorder:
 
     def tick(self, steps: int = 1) -> None:
         """Steps of the phase are done; with `steps` 0 the first one is about to begin."""
+        progress = self._progress
+        if progress is None:
+            raise ValueError("a step of no phase")
         news, self._news = self._news, {}
-        self._progress.update(news, steps)
+        progress.update(news, steps)
         if self.tracker and news:
-            self.tracker.log(self._progress.phase, self._progress.done, news)
+            self.tracker.log(progress.phase, progress.done, news)
         if time.monotonic() - self._last_heartbeat >= HEARTBEAT_SECONDS:
             self._report()
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from flags.config import BadInput, Config
@@ -33,10 +32,10 @@ def check_folder(config: Config) -> bool:
     with bad_folder(config):
         finished = holds_finished(config, config.overwrite)
         if not finished and not config.dry_run:
-            check_free(Path(config.out_dir))
+            check_free(config.folder)
             if config.overwrite or not config.resume:
-                check_none_below(Path(config.out_dir))
-    begins = config.overwrite or not config.resume or not Path(config.out_dir).exists()
+                check_none_below(config.folder)
+    begins = config.overwrite or not config.resume or not config.folder.exists()
     for path in config.published_paths:
         try:
             exists = path.exists()
@@ -51,11 +50,11 @@ def check_folder(config: Config) -> bool:
 
 def holds_finished(config: Config, overwrite: bool = False) -> bool:
     """Whether this job is finished in its folder (see `runs.folder.is_finished`)."""
-    return is_finished(Path(config.out_dir), config.defining_values(), overwrite, unrecorded(config))
+    return is_finished(config.folder, config.defining_values(), overwrite, unrecorded(config))
 
 
 @contextlib.contextmanager
-def bad_folder(config: Config):
+def bad_folder(config: Config) -> Iterator[None]:
     """Turn errors about the job's folder into BadInput."""
     try:
         yield
@@ -70,7 +69,7 @@ def begin_folder(config: Config, prepare: Callable[[], None], stop: StopFlag) ->
 
     Returns the hold, or None if another process finished this job since the first look.
     """
-    folder = Path(config.out_dir)
+    folder = config.folder
     with bad_folder(config):
         claimed = claim(folder, config.overwrite, config.resume, lambda: stop.signal is not None)
     try:
@@ -101,7 +100,9 @@ def in_folder(
     from runs.checkpoint import Damaged
     from runs.records import Recorder
 
-    folder, lock, recorder = Path(config.out_dir), None, None
+    folder = config.folder
+    lock: Lock | None = None
+    recorder: Recorder | None = None
     try:
         lock = begin_folder(config, prepare, stop)
         if lock is None:
@@ -113,10 +114,11 @@ def in_folder(
         recorder.tracker = tracking.Tracker(config.log_with, folder, flags) if config.log_with else None
         work(recorder)
     except StoppedWaiting:
-        say(f"main.py: {stop.signal.name}: stopped before {folder} was free; nothing was begun")
+        say(f"main.py: {stop.name}: stopped before {folder} was free; nothing was begun")
         return REQUEUE
     except Interrupted as signal:
-        recorder.close()
+        if recorder is not None:
+            recorder.close()
         say(f"main.py: {signal}: saved in {folder}; the same command goes on from there")
         return REQUEUE
     except (DivergedError, Damaged, LostLock, OSError, MemoryError, torch.OutOfMemoryError) as error:

@@ -63,7 +63,7 @@ def state_of(flags: list[str]) -> tuple[str, str]:
         if error.flag != "load_model_from":  # its base may come
             raise
         return "missing", str(error).partition(";")[0]
-    folder = ROOT / config.out_dir
+    folder = ROOT / config.folder
     shown = os.path.relpath(folder)
     try:
         return _state_in(folder, shown, config)

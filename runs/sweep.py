@@ -26,7 +26,7 @@ class NoList(Exception):
 
 def names() -> list[str]:
     """Return the names of the sweeps that have a script."""
-    of_tasks = sorted(entry.script for entry in TASKS.values())
+    of_tasks = sorted(entry.script for entry in TASKS.values() if entry.script)
     return [path.stem for task in of_tasks for path in sorted((ROOT / "scripts").glob(f"{task}_*.sh"))]
 
 
@@ -50,7 +50,7 @@ def read(name: str, listed: bytes) -> list[tuple[str, list[str]]]:
 
 def main(name: str) -> int:
     """Check the elements of the list on standard input; returns the exit status."""
-    folders: dict[str, str] = {}
+    folders: dict[str | None, str] = {}  # by --out_dir
     try:
         for element, flags in read(name, sys.stdin.buffer.read()):
             config = parse(flags)

@@ -12,9 +12,12 @@ import os
 import select
 import sys
 from collections.abc import Callable
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 STOPPED = 130  # by Ctrl-C
 NOT_WRITTEN = 1  # the exit status of a command whose only product is text, and that text is lost
@@ -29,6 +32,7 @@ def say(line: str) -> None:
 
 def tell(text: str) -> int:
     """Write a command's result to stdout; returns the exit status of a command that does nothing else: 0, or NOT_WRITTEN."""
+    lost: Exception | None
     try:
         print(_showable(text, sys.stdout), flush=True)
         lost = _lost(sys.stdout)
@@ -74,7 +78,7 @@ class _Unfailing(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: memoryview) -> int:
+    def write(self, data: ReadableBuffer) -> int:
         while True:
             try:
                 return os.write(self._descriptor, data)
@@ -82,7 +86,7 @@ class _Unfailing(io.RawIOBase):
                 select.select([], [self._descriptor], [])
             except OSError as error:
                 self.error = self.error or error
-                return len(data)
+                return memoryview(data).nbytes
 
 
 def _replace_streams() -> None:
@@ -95,8 +99,9 @@ def _replace_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         before: TextIO | None = getattr(sys, name)
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            before.flush()
+        if before is not None:
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                before.flush()
         stream = io.TextIOWrapper(
             io.BufferedWriter(_Unfailing(descriptor)),
             encoding=before.encoding if before else "utf-8",

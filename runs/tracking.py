@@ -6,8 +6,12 @@ import contextlib
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runs.terminal import say
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 def is_installed(name: str) -> bool:
@@ -19,7 +23,8 @@ class Tracker:
     after a warning: the job goes on without it."""
 
     def __init__(self, name: str, folder: Path, flags: dict):
-        self._name, self._accelerator, self._works = name, None, True
+        self._name = name
+        self._accelerator: Accelerator | None = None  # none any more once it has failed
         with self._may_fail():
             from accelerate import Accelerator
 
@@ -30,12 +35,12 @@ class Tracker:
     def log(self, phase: str, step: int, values: dict[str, float]) -> None:
         """Values measured at a step of a phase."""
         with self._may_fail():
-            if self._works:
+            if self._accelerator is not None:
                 self._accelerator.log({f"{phase}/{what}": value for what, value in values.items()}, step=step)
 
     def close(self) -> None:
         with self._may_fail():
-            if self._works:
+            if self._accelerator is not None:
                 self._accelerator.end_training()
 
     @contextlib.contextmanager
@@ -43,6 +48,6 @@ class Tracker:
         try:
             yield
         except Exception as error:  # whatever a tracker's library raises
-            self._works = False
+            self._accelerator = None
             why = str(error).strip().partition("\n")[0] or type(error).__name__
             say(f"main.py: --log_with {self._name} failed ({why}); the job goes on without it")

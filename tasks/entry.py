@@ -57,7 +57,7 @@ class Entry:
     trade_off_demo: dict[str, Any] = field(default_factory=dict)
     trained_levels: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if missing := [name for name in STEP_CURRICULA if name not in self.curricula]:
             raise ValueError(f"a task's context curricula include {' and '.join(missing)}")
         if len(set(self.curricula)) < len(self.curricula):

@@ -43,7 +43,7 @@ class GridTask:
         if config.real_words:
             colors, animals = prompts.COLORS[: self.n_symbols], prompts.ANIMALS[: self.n_symbols]
         else:
-            colors, animals = ([f"{kind}_{i}" for i in range(self.n_symbols)] for kind in ("color", "animal"))
+            colors, animals = (tuple(f"{kind}_{i}" for i in range(self.n_symbols)) for kind in ("color", "animal"))
         marks = [word for word in template if not word.startswith("<")]
         digits = [str(i) for i in range(self.plane)]
         self.words = tuple(dict.fromkeys([*colors, *animals, *marks, *digits]))

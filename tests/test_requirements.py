@@ -13,6 +13,7 @@ import pytest
 from tests.conftest import ROOT
 
 LISTS = ("requirements", "requirements-test", "requirements-llm")
+OF_TYPES = {"_typeshed"}  # there for mypy alone, which brings it
 OF_LLM_TESTS = {"xllamacpp", "lm_eval"}  # tests/pretrained/requirements.txt
 
 
@@ -38,7 +39,7 @@ def imported(paths: list[Path]) -> set[str]:
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 modules.add(node.module.partition(".")[0])
     of = packages_distributions()
-    return {of.get(module, [module])[0].lower() for module in modules - own - set(sys.stdlib_module_names)}
+    return {of.get(module, [module])[0].lower() for module in modules - own - OF_TYPES - set(sys.stdlib_module_names)}
 
 
 def files(*, of_tests: bool) -> list[Path]:
