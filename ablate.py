@@ -1,8 +1,10 @@
-"""Ablations of the context: what is drawn, and the batch that it makes of one.
+"""Ablations of the context: their draws, and the ablated batch.
 
-mask: examples of the context are hidden from all that follows. gaussian, bernoulli: what the query finds in the context's
-values is disturbed. Both weaken in-context learning and leave the weights alone. Also attention dropout, whose masks are
-draws of the same kind. Every draw is a function of its key, and a level only scales or thresholds it.
+mask: examples of the context are hidden from all that follows. gaussian, bernoulli: the attention values that a query
+finds in the context are disturbed. Both weaken in-context learning and leave the weights alone.
+
+Attention dropout draws its masks in the same way. Every draw is a function of its key; a level only scales or
+thresholds it.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Ablation(ABC):
-    """An ablation of one model, on contexts of one layout. A class a kind says what is drawn and what a level makes of that.
+    """An ablation of one model, on contexts of one layout. Each kind has a class: it draws, and applies a level to the draws.
 
     examples   [C] the example that each position of the context belongs to, -1 at separators
     values     (layers, heads, width of a head) of the model
@@ -89,10 +91,11 @@ class Mask(Ablation):
 
     @property
     def n_examples(self) -> int:
+        """Return the number of study examples of the context."""
         return int(self.examples.max()) + 1
 
     def _bias(self, hidden: Tensor) -> Tensor:
-        """hidden [N, A, C] → what is added to the scores, [N, A, 1, C + 1, C]; the last row is that of the queries.
+        """Turn hidden [N, A, C] into what is added to the scores, [N, A, 1, C + 1, C]; the last row is that of the queries.
 
         A position sees itself, and what is before it: separators, its own example, and the examples not hidden.
         """
@@ -105,7 +108,7 @@ class Mask(Ablation):
 
 
 class Values(Ablation):
-    """Disturbs what queries find in the context's values: the parent of kinds that say how."""
+    """Disturbs the attention values that queries find in the context: the parent of kinds that say how."""
 
     variant_axis = 3
 
@@ -128,8 +131,10 @@ class Values(Ablation):
     def batch(
         self, context: np.ndarray, queries: np.ndarray, draws: np.ndarray, levels: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, dict[str, Tensor]]:
-        """Return contexts [N, 1, C - 1] and queries [N, 1, A·Q, 1 + L], which begin with the last separator: it is run again on
-        the disturbed context."""
+        """Return contexts [N, 1, C - 1] and queries [N, 1, A·Q, 1 + L].
+
+        A query begins with the last separator, which is run again on the disturbed context.
+        """
         n, n_variants, n_queries, length = queries.shape
         last = np.broadcast_to(context[:, None, None, -1:], (n, n_variants, n_queries, 1))
         own = np.concatenate([last, queries], axis=3).reshape(n, 1, n_variants * n_queries, length + 1)
@@ -143,9 +148,11 @@ class Bernoulli(Values):
     kind = "bernoulli"
 
     def drawn(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        """Draw uniforms in [0, 1)."""
         return rng.random(shape, dtype=np.float32)
 
     def changed(self, draws: Tensor, level: Tensor) -> dict[str, Tensor]:
+        """Return `keep`: True where the uniform is at least the level."""
         return {"keep": draws >= level}
 
 
@@ -155,9 +162,11 @@ class Gaussian(Values):
     kind = "gaussian"
 
     def drawn(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        """Draw standard normals."""
         return rng.standard_normal(shape, dtype=np.float32)
 
     def changed(self, draws: Tensor, level: Tensor) -> dict[str, Tensor]:
+        """Return `noise`: the draws, scaled to a standard deviation of `level`."""
         return {"noise": draws * level}
 
 

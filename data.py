@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -42,13 +42,13 @@ class Episodes:
         return len(self.context)
 
     def one(self, episode: int) -> Episodes:
-        """One of them, alone."""
+        """Return one episode, alone."""
         return self._rows(slice(episode, episode + 1))
 
     def first(self, n: int) -> Episodes:
-        """The first n of them. Raises ValueError if there are fewer."""
+        """Return the first n episodes. Raises ValueError if they are fewer."""
         if n > len(self):
-            raise ValueError(f"{n} episodes asked for, there are {len(self)}")
+            raise ValueError(f"{n} episodes asked for, of {len(self)}")
         return self._rows(slice(n))
 
     def _rows(self, rows: slice) -> Episodes:
@@ -56,44 +56,18 @@ class Episodes:
 
     @property
     def nbytes(self) -> int:
+        """Return the bytes of all arrays."""
         return self.context.nbytes + self.queries.nbytes + self.answers.nbytes + self.subset.nbytes
 
 
 def group_names(n_groups: int) -> tuple[str, ...]:
-    """("A", "B", …)"""
+    """Return ("A", "B", …)."""
     return tuple("ABCD"[:n_groups])
 
 
 def subset_names(n_groups: int) -> tuple[str, ...]:
-    """("study_A", "study_B", …, "novel")"""
+    """Return ("study_A", "study_B", …, "novel")."""
     return (*(f"study_{group}" for group in group_names(n_groups)), "novel")
-
-
-class Source(Protocol):
-    """Where a job's episodes come from: an `Encoder`, or files (`episodes.loaded.LoadedEpisodes`).
-
-    vocabulary: token → id. vocab_size: the number of ids that a model needs. dtype: of the ids.
-    causal: True if an answer is predicted one position earlier, False if at a mask.
-    """
-
-    vocabulary: dict[str, int]
-    vocab_size: int
-    causal: bool
-    dtype: np.dtype
-
-    def episodes(self, seed: int, split: str, rotation: str, curriculum: str, n: int) -> Episodes: ...
-
-    def of(self, config: Config) -> Source: ...
-
-    def n_episodes(self, split: str) -> int: ...
-
-    def sequence_length(self, seed: int) -> int: ...
-
-    def item_length(self, seed: int) -> int: ...
-
-    def examples(self, episodes: Episodes) -> np.ndarray: ...
-
-    def text(self, ids: np.ndarray) -> str: ...
 
 
 class Encoder:
@@ -129,7 +103,7 @@ class Encoder:
         return self.encode(self.task.draw(seed, split, rotation, curriculum, n))
 
     def of(self, config: Config) -> Encoder:
-        """The same for flags that change the episodes alone, such as those of a stage: with these token ids."""
+        """Return an encoder, with these token ids, for flags that change the episodes alone, such as those of a stage."""
         return self if config == self._config else Encoder(config, tasks.make_task(config), self.vocabulary)
 
     def n_episodes(self, split: str) -> int:
@@ -137,6 +111,7 @@ class Encoder:
         return {"metalearning": self._config.n_train, "validation": self._config.n_val, "test": self._config.n_test}[split]
 
     def encode(self, items: Items) -> Episodes:
+        """Return a task's items as token ids: contexts, queries whose answers are masked (causal: given), answers and subsets."""
         cue, answer = self._words[items.cue], self._words[items.answer]  # [E, I, W], [E, I, T]
         n_episodes, n_items = cue.shape[:2]
 
@@ -163,7 +138,7 @@ class Encoder:
         return example.queries.shape[2] - len(self._test_preface)
 
     def examples(self, episodes: Episodes) -> np.ndarray:
-        """Which study item each position of the contexts belongs to, [C]: the preface to the first, -1 for separators.
+        """Return the study item of each position of the contexts, [C]: the preface belongs to the first, separators are -1.
 
         Known from the lengths, as a separator may also stand inside an item. Raises ValueError if the contexts (of
         files) are not as long as these flags write them, or have something else where a separator belongs.
@@ -207,6 +182,7 @@ def n_batches(config: Config, n_episodes: int, n_queries: int) -> int:
 
 
 def packs_per_batch(config: Config) -> int:
+    """Return the groups of queries in a metalearning batch: as many as --pretrain_bs queries fill."""
     return config.pretrain_bs // config.queries_per_episode
 
 
@@ -221,7 +197,7 @@ def finetuning_batch(items: np.ndarray, batch_size: int, step: int, *key: int | 
     return order[start : start + batch_size]
 
 
-def check_episodes(config: Config, encoder: Source) -> None:
+def check_episodes(config: Config, encoder: Encoder) -> None:
     """Raise BadInput if the episodes do not fit the model or the batches."""
     n_tokens = encoder.sequence_length(config.seed)
     if n_tokens > config.max_len:

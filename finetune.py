@@ -38,9 +38,10 @@ class Member:
 
 
 def plan(config: Config) -> list[list[Member]]:
-    """The ensembles that finetuning consists of: all members of a step curriculum share their batch shapes, at most
-    `--max_members` of them are trained at once (where an ablation gives each item a context of its own, it counts as
-    one)."""
+    """Return the ensembles that finetuning consists of. All members of a step curriculum share their batch shapes.
+
+    At most `--max_members` are trained at once. Where an ablation gives each item a context of its own, each item counts as one.
+    """
     size = max(1, config.max_members // config.finetune_bs) if config.trains_on_own_contexts else config.max_members
     ensembles = []
     for step_curriculum in config.step_curricula:
@@ -79,10 +80,11 @@ class Finetuning:
 
     @property
     def n_steps(self) -> int:
+        """Return the updates of a member: blocks × updates of a block."""
         return self.config.n_finetuning_steps
 
     def run(self, recorder: Recorder) -> None:
-        """From the current step to the end."""
+        """Train and test from the current step to the end."""
         if self.step == 0:
             self._test(recorder, "", "")
             recorder.tick(0)
@@ -131,7 +133,7 @@ class Finetuning:
         return Batch.of_arrays(context, queries, answers, self.ensemble.device, **changed)
 
     def _keys(self, purpose: str) -> list[Key]:
-        """What draws at this step are a function of, for each member."""
+        """Return each member's random key for this step."""
         return [(m.seed, purpose, m.rotation, m.context_curriculum, m.step_curriculum, m.episode, self.step) for m in self.members]
 
     def _write_losses(self, recorder: Recorder, block: int, trained: str) -> None:
@@ -164,12 +166,12 @@ class Finetuning:
         )
 
     def state(self) -> tuple[Weights, dict]:
-        """Everything `restore` needs."""
+        """Return what `restore` needs: tensors, and JSON values."""
         losses = {"loss_sum": self.loss_sum.tolist(), "loss_count": self.loss_count}
         return self.ensemble.state(), {"phase": "finetuning", "ensemble": self.index, "step": self.step, **losses}
 
     def restore(self, tensors: Weights, state: dict) -> None:
-        """Go on exactly where `state` was taken."""
+        """Resume exactly where `state` was taken."""
         self.ensemble.load_state(tensors)
         self.step, self.loss_count = state["step"], state["loss_count"]
         self.loss_sum = np.array(state["loss_sum"])

@@ -1,4 +1,4 @@
-"""From Python: what a job works with, to be asked, changed and trained by hand. See docs/extend.md, "From Python"."""
+"""A job's episodes and model in Python, to be asked, changed and trained by hand. See docs/extend.md, "From Python"."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ class Lab:
 
     @property
     def seeds(self) -> tuple[int, ...]:
+        """Return the seeds of the job, in order."""
         return self.config.seeds
 
     def episodes(
@@ -95,7 +96,7 @@ def without_item(episodes: Episodes, examples: np.ndarray, item: int) -> Episode
     Raises ValueError for the first item, which the preface belongs to, and for one that the context does not have."""
     (own,) = np.nonzero(examples == item)
     if item == 0 or not len(own):
-        raise ValueError(f"item {item} cannot be left out; there are items 1 to {examples.max()}")
+        raise ValueError(f"item {item} cannot be left out; choose 1 to {examples.max()}")
     kept = np.delete(np.arange(len(examples)), [*own, own[-1] + 1])
     return dataclasses.replace(episodes, context=episodes.context[:, kept])
 

@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
 
 
 def run(config: Config, stop: StopFlag | None = None) -> int:
-    """Check, then do what was asked for. `stop` is what signals set; without one the job listens itself."""
+    """Check the flags, then do what they ask for. Signals set `stop`; without one the job listens itself."""
     from data import check_episodes
     from episodes.loaded import check_unchanged, episodes_of
     from flags.checks import check
@@ -109,7 +109,7 @@ def run(config: Config, stop: StopFlag | None = None) -> int:
 
 
 def run_llm(config: Config, encoder: Encoder, stop: StopFlag) -> int:
-    """The same with a pretrained language model, which is only asked: here, or by a server."""
+    """Ask a pretrained language model, here or by a server; returns the exit status."""
     from episodes.loaded import save_files
     from llm import loading
     from runs.records import LLM_TABLES
@@ -140,7 +140,7 @@ def run_llm(config: Config, encoder: Encoder, stop: StopFlag) -> int:
 
 
 def print_summary(folder: Path, replot: bool) -> int:
-    """Print the numbers of a finished job; returns the exit status. replot: plot its picture if there is none."""
+    """Print the numbers of a finished job; returns the exit status. replot: plot its picture if it is missing."""
     from analysis.conclude import results
     from analysis.measures import summary
 

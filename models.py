@@ -37,8 +37,8 @@ PUBLISHED_PREFIX = "model."  # the published code wraps the Llama in a module of
 
 
 def build(name: str = "llama2", /, **architecture) -> PreTrainedModel:
-    """The model of a name, with our attention, from the keys of its configuration, on the CPU, in fp32. Its weights are to be
-    replaced (see `draw_weights`).
+    """Return the model of a name, with our attention, from the keys of its configuration, on the CPU, in fp32. Its weights are to
+    be replaced (see `draw_weights`).
 
     Raises ValueError for a key that the configuration does not know; the class itself would take it and ignore it. Raises it also
     for a decoder that does not use our attention.
@@ -94,8 +94,10 @@ def draw_weights(model: PreTrainedModel, seed: int, scale: float, start: int = 0
 
 
 def initial_weights(model: PreTrainedModel, config: Config, encoder: Encoder, seed: int, start: int = 0) -> Weights:
-    """The weights that a seed's metalearning starts from (--weight_init, --init_scale, --readout_steps); without metalearning those
-    that finetuning does (--iwl_init_scale)."""
+    """Return the weights that a seed's metalearning starts from (--weight_init, --init_scale, --readout_steps).
+
+    Without metalearning they are those that finetuning starts from (--iwl_init_scale).
+    """
     if not config.n_epochs:
         return draw_weights(model, seed, config.iwl_init_scale, start)
     weights = draw_weights(model, seed, config.init_scale, start)
@@ -159,7 +161,7 @@ def load_weights(path: Path, model: PreTrainedModel) -> Weights:
     for name in sorted({*wanted, *found}):
         if wanted.get(name) != found.get(name):
             there, here = (tuple(shapes[name]) if name in shapes else "nothing" for shapes in (found, wanted))
-            raise ForeignWeights(f"does not fit the model of the flags: {name} is {there} there, {here} here")
+            raise ForeignWeights(f"does not fit the model of the flags: {name} is {there} in the file, {here} in the model")
     return {name: weights[name].to(parameter.dtype) for name, parameter in model.named_parameters()}
 
 
@@ -176,8 +178,9 @@ def architecture_of(config: Config, encoder: Encoder) -> dict:
 
 
 def write_published(config: Config, folder: Path) -> None:
-    """Write the kept weights of each seed to the file that --model_path asks for. A file that exists is left alone; says so if it
-    holds other weights: another job was asked for the same file. Raises Damaged if the kept weights cannot be read, OSError."""
+    """Write the kept weights of each seed to the file that --model_path asks for. An existing file is left alone, with a warning
+    if it holds other weights: another job was asked for the same file. Raises Damaged if the kept weights cannot be read,
+    OSError."""
     for path, seed in zip(config.published_paths, config.seeds, strict=False):
         kept = folder / "checkpoints" / f"best_seed{seed}.safetensors"
         try:
@@ -201,7 +204,7 @@ def _holds(path: Path, weights: Weights) -> bool:
 
 
 def loaded_weights(config: Config, model: PreTrainedModel) -> dict[int, Weights]:
-    """The weights of each seed that --load_model_from names; none if it is not passed."""
+    """Return the weights of each seed that --load_model_from names; none if it is not passed."""
     if config.load_model_from is None:
         return {}
     try:

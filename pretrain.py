@@ -100,8 +100,8 @@ class Metalearning:
     def behind(self) -> list[int]:
         """Return the seeds that have not learned what they should have, when their updates are over.
 
-        In the last stage these are those whose kept model answers no more than CRITERION of the novel validation queries; before it
-        those that missed the bar."""
+        In the last stage, their kept model answers no more than CRITERION of the novel validation queries. Before it, they missed
+        the bar."""
         if not self.n_steps:
             return []
         return [s.seed for s in self.all_seeds() if self._is_behind(s)]
@@ -122,7 +122,7 @@ class Metalearning:
         return self.stage.bar is not None and not s.passed
 
     def _first_weights(self, seed: int, entered: dict[int, Weights]) -> Weights:
-        """What a seed begins with."""
+        """Return the weights that a seed begins with."""
         if seed in entered:
             return models.grown(entered[seed], self.model, seed, self.start)
         return models.initial_weights(self.model, self.config, self._encoder, seed, self.start)
@@ -159,7 +159,7 @@ class Metalearning:
             s.loss_count = (np.array(s.loss_count) + np.bincount(of.ravel(), minlength=len(self.subsets))).tolist()
 
     def rate(self) -> float:
-        """The part of --pretrain_lr that the next update has."""
+        """Return the learning-rate factor of the next update, by which --pretrain_lr is multiplied."""
         alone = self.config.readout_steps
         step, n_steps = self.step - self.start * self.n_steps - alone, self.n_steps - alone
         if step < 0:
@@ -204,7 +204,7 @@ class Metalearning:
             right = int(n_correct[member, novel])
             is_best = s.take(right, float(f"{loss[member, novel]:.6g}"), self.config.keep_by)
             s.passed = self.stage.bar is not None and right >= self.stage.bar * self.n_novel
-            if is_best or s.passed:  # what reached the bar goes on, also where an earlier model had a lower loss
+            if is_best or s.passed:  # a model that reached the bar is kept, also if an earlier one had a lower loss
                 self.kept[s.seed] = self.ensemble.weights(member)
             recorder.write(
                 "pretrain_accuracy",
@@ -242,7 +242,7 @@ class Metalearning:
 
     def restore(self, tensors: Weights, state: dict) -> None:
         """Resume exactly where `state` was taken."""
-        state = {"stopped": [], **state}  # a job that was begun before there were restarts lacks it, and a seed's `kept`
+        state = {"stopped": [], **state}  # a job that began before restarts existed lacks it, and a seed's `kept`
         self.step = state["step"]
         self.active, self.stopped = (
             [SeedProgress(**{"kept": s["best"], **s}) for s in state[name]] for name in ("active", "stopped")

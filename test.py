@@ -17,7 +17,7 @@ TOKENS_AT_ONCE = 2**16
 
 
 def count_correct(ensemble: Ensemble, episodes: list[Episodes]) -> tuple[np.ndarray, np.ndarray]:
-    """Each member's answers to all queries of episodes of its own, one `Episodes` of E episodes a member.
+    """Count each member's right answers to all queries of episodes of its own, one `Episodes` of E episodes a member.
 
     Returns n_correct [N, E, S] and n_queries [N, E, S], by subset in the order of `Episodes.subsets`. An answer is
     right if every token of it is the most likely one of the whole vocabulary.
@@ -28,7 +28,7 @@ def count_correct(ensemble: Ensemble, episodes: list[Episodes]) -> tuple[np.ndar
 
 
 def count_correct_with_loss(ensemble: Ensemble, episodes: list[Episodes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The same, and the sum of the queries' losses, [N, E, S]."""
+    """Return `count_correct`, and the sum of the queries' losses, [N, E, S]."""
     right, loss = _ask(ensemble, episodes, ensemble.correct_with_loss)
     is_of_subset = _is_of_subset(episodes)
     summed = np.einsum("neq,neqs->nes", loss.astype(np.float64), is_of_subset)
@@ -36,7 +36,7 @@ def count_correct_with_loss(ensemble: Ensemble, episodes: list[Episodes]) -> tup
 
 
 def _ask(ensemble: Ensemble, episodes: list[Episodes], ask: Callable[[Batch], Sequence[Tensor]]) -> list[np.ndarray]:
-    """What `ask` returns of all queries, [N, E, Q] each, a part of the episodes at a time."""
+    """Return what `ask` makes of all queries, [N, E, Q] each, a part of the episodes at a time."""
     context, queries, answers = (np.stack([getattr(e, part) for e in episodes]) for part in ("context", "queries", "answers"))
     n_members, n_episodes, n_context = context.shape
     tokens = n_members * (n_context + queries.shape[2] * queries.shape[3])
@@ -49,7 +49,7 @@ def _ask(ensemble: Ensemble, episodes: list[Episodes], ask: Callable[[Batch], Se
 
 
 def _is_of_subset(episodes: list[Episodes]) -> np.ndarray:
-    """Whether a query is of a subset, [N, E, Q, S]."""
+    """Return True where a query is of a subset, [N, E, Q, S]."""
     subset = np.stack([e.subset for e in episodes])
     return subset[..., None] == np.arange(len(episodes[0].subsets))
 
@@ -57,7 +57,7 @@ def _is_of_subset(episodes: list[Episodes]) -> np.ndarray:
 def count_correct_ablated(
     ensemble: Ensemble, episodes: list[Episodes], ablation: Ablation, levels: Sequence[float], repeats: int, keys: list[Key]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The same for contexts ablated at several levels, one episode a member.
+    """Count right answers under contexts ablated at several levels, one episode a member.
 
     One draw serves all queries and, scaled or thresholded, all levels; `repeats` draws are counted together. Member m's
     draws are a function of `keys[m]`. Returns n_correct and n_queries [N, levels, S].

@@ -1,1 +1,1 @@
-"""What is read from a job's folder: summaries, figures, statistics. No training code."""
+"""Readers of jobs' folders: summaries, figures, statistics. No training code."""

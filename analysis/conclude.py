@@ -1,6 +1,6 @@
-"""What a job leaves when its work is done: first summary.json, which marks it as finished, then summary.png.
+"""The files of a finished job: first summary.json, which marks the job as finished, then summary.png.
 
-A picture that cannot be drawn does not stop a job: the numbers are there, and the same command tries the picture again.
+A picture that cannot be drawn does not stop a job: its numbers are saved, and the same command tries the picture again.
 """
 
 from __future__ import annotations
@@ -63,8 +63,9 @@ def attempt(work: Callable[[Path], None], path: Path) -> Path | None:
 
 
 def results(folder: Path, replot: bool = True) -> tuple[Summary, Path | None]:
-    """Return the summary and the picture of a finished job. What is missing or damaged of them is made again from the tables, while
-    the folder is held; the picture only if `replot` says so.
+    """Return the summary and the picture of a finished job.
+
+    A missing or damaged one is made again from the tables, while the folder is held; the picture only with `replot`.
 
     Raises analysis.jobs.tables.BadTable, OSError.
     """

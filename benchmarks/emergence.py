@@ -1,4 +1,4 @@
-"""When does in-context learning emerge? Rows of settings, each a command; docs/emergence.md has the table and figure.
+"""Emergence of in-context learning by setting: a row is a command; docs/emergence.md has the table and figure.
 
 python benchmarks/emergence.py ROW ...       metalearn these rows (--seeds 0 1 2), one after the other, and write the table anew
 python benchmarks/emergence.py --list        the rows and their commands
@@ -35,7 +35,7 @@ RESULTS, TABLE, PAGE = ROOT / "benchmarks/runs", ROOT / "docs/emergence.csv", RO
 SERIES = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000"]  # Okabe & Ito
 LEFT_CHANCE = {"grid": 0.10, "category": 0.60}  # five standard errors above chance, and more
 CONTEXTS = ("blocked", "interleaved")
-COMMON = "--n_blocks 0 --no_with_iwl_only --restarts 0 --threads 1"  # the rows tell how surely one start leads there
+COMMON = "--n_blocks 0 --no_with_iwl_only --restarts 0 --threads 1"  # the rows tell how surely one start learns in context
 
 # A stage alone: the flags that its task's entry has for it (tasks/*_entry.py).
 _FIRST = {
@@ -95,7 +95,7 @@ def runs_of(row: str) -> list[Path]:
 
 
 def validations(folder: Path) -> pd.DataFrame:
-    """Its rows on novel items, with the updates before each."""
+    """Return a job's validations on novel items, with the updates before each."""
     rows = emergence.with_updates(tables.read(folder, "pretrain_accuracy", finished=False), read_flags(folder))
     return rows[rows.subset == "novel"]
 
@@ -132,7 +132,7 @@ def few_shot(folder: Path) -> dict[str, float]:
 
 
 def gather() -> pd.DataFrame:
-    """The table as it was, with what stands in benchmarks/runs/ instead where there is that."""
+    """Return the table as it was, with the rows that benchmarks/runs/ holds in place of the old ones."""
     lines = pd.read_csv(TABLE).to_dict("records") if TABLE.exists() else []
     known = {(line["row"], line["seed"]): line for line in lines}
     known |= {(row, line["seed"]): line for row in ROWS for folder in runs_of(row) for line in [measure(row, folder)]}
@@ -145,7 +145,7 @@ def gather() -> pd.DataFrame:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """A line a row and seed."""
+    """Return the table as Markdown, a line a row and seed."""
     heads = [
         "row",
         "seed",

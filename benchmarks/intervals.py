@@ -1,9 +1,9 @@
-"""How often 95 % intervals over few seeds hold the true mean: Student's t, as the report has it, and the percentile bootstrap.
+"""Coverage of 95 % intervals over few seeds: Student's t, as in the report, and the percentile bootstrap.
 
 python benchmarks/intervals.py        prints the table of docs/report.md
 
-Seeds are drawn from spreads that are bounded and skewed, as few-shot accuracies are: the published seeds of two conditions, drawn
-with replacement, and a distribution at 0 to 1 with most of its mass at both ends.
+Seeds are drawn from spreads that are bounded and skewed, as few-shot accuracies are. They are the published seeds of two
+conditions, drawn with replacement, and a distribution from 0 to 1 with most of its mass at both ends.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ FLAGS = "--real_words --generate_all --p_flip_xy 0 --preface_id 7 --sep_id 1 --t
 
 
 def small_model(folder: Path) -> None:
-    """40 million parameters: large enough for arithmetic, not overhead, to take the time."""
+    """Return a model of 40 million parameters: large enough for arithmetic, not overhead, to take the time."""
     words = llm_models.tokenizer("pieces")
     shape = {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 12, "num_attention_heads": 8}
     LlamaForCausalLM(LlamaConfig(vocab_size=len(words), **shape)).save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""The plain path: what one would write first, and what every ratio is against.
+"""The plain path, as one would write it first: the baseline of every ratio.
 
 Every query is a flat sequence of its own through Hugging Face's model as it comes, with logits of the whole sequence, one
 model at a time, unfused Adam. Ablations use Hugging Face's own attention mask and cache, a draw for each sequence.
@@ -16,7 +16,7 @@ from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
 
 def flat_sequences(context: Tensor, queries: Tensor) -> Tensor:
-    """[B·K, C + L]"""
+    """Return flat sequences [B·K, C + L]."""
     return torch.cat([context[:, None].expand(-1, queries.shape[1], -1), queries], dim=2).flatten(0, 1)
 
 
@@ -29,12 +29,12 @@ class Plain:
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=learning_rate, fused=False, foreach=False)
 
     def logits(self, context: Tensor, queries: Tensor, n_answer: int) -> Tensor:
-        """[B·K, T, V]"""
+        """Return logits [B·K, T, V] at the answers."""
         flat = flat_sequences(context, queries)
         return self.model(input_ids=flat).logits[:, -n_answer:]  # read at the masks
 
     def masked(self, context: Tensor, queries: Tensor, n_answer: int, examples: Tensor, p: float) -> Tensor:
-        """The same, each example hidden with probability p from all that follows it; examples [C], -1 at separators."""
+        """Return logits with each example hidden, with probability p, from all that follows it. examples [C], -1 at separators."""
         flat = flat_sequences(context, queries)
         n, length, n_context = *flat.shape, len(examples)
         hidden = torch.rand(n, int(examples.max()) + 1, device=flat.device)[:, examples] < p  # [n, C]
@@ -47,7 +47,7 @@ class Plain:
         return self.model(input_ids=flat, attention_mask=mask[:, None]).logits[:, -n_answer:]
 
     def noisy(self, context: Tensor, queries: Tensor, n_answer: int, sigma: float) -> Tensor:
-        """The same, the query run on the cache of a clean pass with N(0, sigma²) on its values."""
+        """Return logits of queries run on the cache of a clean pass, with N(0, sigma²) added to its values."""
         flat = flat_sequences(context, queries)
         before, cache = context.shape[1] - 1, DynamicCache()
         self.model(input_ids=flat[:, :before], past_key_values=cache, use_cache=True)
@@ -63,7 +63,7 @@ class Plain:
 
     @torch.no_grad()
     def correct(self, call, context: Tensor, queries: Tensor, answers: Tensor, *more) -> int:
-        """How many answers are right, 256 sequences at a time."""
+        """Count right answers, 256 sequences at a time."""
         size, right = max(1, 256 // queries.shape[1]), 0
         for i in range(0, len(context), size):
             part = slice(i, i + size)

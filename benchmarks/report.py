@@ -1,4 +1,4 @@
-"""How long the report takes on results of full paper size, and how much memory: on synthetic jobs, all that the scripts make.
+"""Time and memory of the report on results of full paper size: synthetic jobs, all that the scripts make.
 
 python benchmarks/report.py [FOLDER]      writes some 2 GB there (a temporary folder) and leaves them if FOLDER is given
 """
@@ -36,7 +36,7 @@ print(f"loading {rows:,} accuracy rows of {len(sweep.jobs)} jobs: {time.perf_cou
 
 
 def measured(*command: str) -> str:
-    """Runs it; seconds, and the most memory it held."""
+    """Run a command; returns its seconds and the most memory it held."""
     start = time.perf_counter()
     process = subprocess.Popen([sys.executable, *command], env={**os.environ, "PYTHONPATH": str(ROOT)})
     _, status, usage = os.wait4(process.pid, 0)

@@ -29,7 +29,7 @@ K = {"category": 4, "grid": 5}  # queries of an episode in metalearning
 
 
 def works(task: str, n_members: int, device: torch.device) -> dict[str, tuple]:
-    """What to measure: its name → the old path's call and the new one's."""
+    """Return the calls to measure: name → (the old path's, the new path's)."""
     config = parse(["--task", task, "--n_train", str(QUERIES), "--n_test", str(n_members)])
     encoder = Encoder(config, make_task(config))
     model = models.build(**models.architecture(config, encoder.vocab_size))

@@ -8,7 +8,7 @@ from engine.ensemble import Batch, Ensemble
 
 
 class Vmapped(Ensemble):
-    """The same training, and the same answers to float error."""
+    """An ensemble under vmap: trains and answers as `Ensemble` does, to float error."""
 
     def logits(self, batch: Batch) -> Tensor:
         """Logits at the answers: [N, B, K, T, V]."""
@@ -28,5 +28,5 @@ class Vmapped(Ensemble):
 
     @torch.no_grad()
     def correct(self, batch: Batch) -> Tensor:
-        """Whether every token of an answer is the most likely one: [N, B, K]."""
+        """Return True for each query whose answer's tokens are all the most likely ones: [N, B, K]."""
         return (self.logits(batch).argmax(-1) == batch.answers).all(-1)

@@ -1,1 +1,1 @@
-"""What computes: random streams from keys, attention over a shared context, ensembles of stacked models."""
+"""The computation: random streams from keys, attention over a shared context, ensembles of stacked models."""

@@ -128,13 +128,13 @@ def _found(weights: Tensor, values: Tensor, noise: Tensor | None, keep: Tensor |
 
 
 def _dropped(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, factors: Tensor) -> Tensor:
-    """What `fused` computes, with the weights multiplied by factors [B, H, S, S]."""
+    """Return attention as `fused` does, its weights multiplied by factors [B, H, S, S]."""
     scores = query @ key.transpose(2, 3) + (_future(query.shape[2], query) if bias is None else bias)
     return (scores.softmax(-1) * factors) @ value
 
 
 def _future(n: int, like: Tensor) -> Tensor:
-    """[n, n]: the lowest number where the column is later than the row, else 0; of the type and device of `like`."""
+    """Return [n, n]: the lowest number where the column is later than the row, else 0; of the type and device of `like`."""
     return torch.full((n, n), torch.finfo(like.dtype).min, dtype=like.dtype, device=like.device).triu(1)
 
 
@@ -149,9 +149,9 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Te
 
 
 class _FusedUnderVmap(torch.autograd.Function):
-    """The same for members under vmap, for which the kernel has no rule: they become part of the batch.
+    """Fused attention of members under vmap, for which the kernel has no rule: they become part of the batch.
 
-    Only the rule is ever run; what it does is recorded by autograd as it stands.
+    Only the rule is ever run, and autograd records its operations.
     """
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""What members of an ensemble are given, and how it is cut into parts that are worked on one after the other, or side by side."""
+"""Batches for the members of an ensemble, cut into parts that are computed one after the other, or side by side."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Batch:
-    """What N members are trained on, or asked: token ids, each member with a context and queries of its own.
+    """Token ids that N members are trained on, or asked: each member has contexts and queries of its own.
 
     context [N, B, C], queries [N, B, K, L], answers [N, B, K, T]
     ablations: tensors for `attention.shared_context_attention`, each with a leading member axis
@@ -33,21 +33,21 @@ class Batch:
     def of_arrays(
         cls, context: np.ndarray, queries: np.ndarray, answers: np.ndarray, device: torch.device, **ablations: Tensor
     ) -> Batch:
-        """The same from numpy arrays of any whole-number type."""
+        """Return a batch of numpy arrays of any integer type."""
         read, asked, right = (torch.from_numpy(x.astype(np.int64)).to(device) for x in (context, queries, answers))
         return cls(read, asked, right, {name: tensor.to(device) for name, tensor in ablations.items()})
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some members, and some of their contexts; `is_first` of the parts that these members have."""
+    """Members and some of their contexts; `is_first` marks the first part of these members."""
 
     members: slice
     contexts: slice
     is_first: bool
 
     def of(self, batch: Batch) -> Batch:
-        """This part of a batch."""
+        """Return this part of a batch."""
         context, queries, answers = (x[self.members, self.contexts] for x in (batch.context, batch.queries, batch.answers))
         ablations = {name: self._of(name, tensor[self.members]) for name, tensor in batch.ablations.items()}
         return Batch(context, queries, answers, ablations)

@@ -48,7 +48,7 @@ class Ensemble:
     def step(self, batch: Batch, rate: float = 1.0) -> Tensor:
         """One update of every member on the mean loss of its queries; returns the losses before it, [N, B, K].
 
-        `rate` is the part of the learning rate that this update has.
+        `rate` is the learning-rate factor of this update.
         """
         losses = torch.empty(batch.queries.shape[:3], dtype=self._dtype, device=self.device)
         logits_of, n_losses = self._forward(batch), losses[0].numel()
@@ -75,20 +75,20 @@ class Ensemble:
         return losses
 
     def correct(self, batch: Batch) -> Tensor:
-        """Whether every token of an answer is the most likely one: [N, B, K]."""
+        """Return True for each query whose answer's tokens are all the most likely ones: [N, B, K]."""
         return self._asked(batch, lambda logits, answers: [_right(logits, answers)])[0]
 
     def correct_with_loss(self, batch: Batch) -> list[Tensor]:
-        """The same, and the loss of each query: [N, B, K] both."""
+        """Return `correct`, and the loss of each query: [N, B, K] both."""
         return self._asked(batch, lambda logits, answers: [_right(logits, answers), _losses(logits, answers)])
 
     def train_only(self, names: Collection[str] | None) -> None:
-        """From now on train only the parameters of these names, or with None all, with a new Adam."""
+        """Train only the parameters of these names from now on, or all with None, with a new Adam."""
         self._trained = names
         self._set(self.parameters)
 
     def _asked(self, batch: Batch, measure: Callable[[Tensor, Tensor], list[Tensor]]) -> list[Tensor]:
-        """What `measure` makes of logits and answers, [N, B, K] each."""
+        """Return what `measure` makes of logits and answers, [N, B, K] each."""
         logits_of = self._forward(batch)
         found: list[Tensor] = []
 
@@ -105,7 +105,7 @@ class Ensemble:
         return found
 
     def _of_adam(self) -> list[Tensor]:
-        """The parameters that are trained."""
+        """Return the parameters that are trained."""
         return [parameter for parameter in self.parameters.values() if parameter.requires_grad]
 
     def _forward(self, batch: Batch) -> Callable[[Weights, Batch], Tensor]:
@@ -126,7 +126,7 @@ class Ensemble:
 
     @property
     def _side_by_side(self) -> bool:
-        """False if parts share the model, which holds a member's weights while it computes."""
+        """Return False if parts share the model, which holds a member's weights while it computes."""
         return is_stacked(self.model)
 
     @property
@@ -138,7 +138,7 @@ class Ensemble:
         return {name: stacked[member].detach().cpu().clone() for name, stacked in self.parameters.items()}
 
     def keep(self, members: list[int]) -> None:
-        """Go on with some of the members, in the order given; each keeps its weights and its Adam's state."""
+        """Continue with some of the members, in the order given; each keeps its weights and its Adam's state."""
         state = self.state()
         self.load_state({name: tensor if name == "step" else tensor[members] for name, tensor in state.items()})
 
@@ -155,7 +155,7 @@ class Ensemble:
         return state
 
     def load_state(self, state: Weights) -> None:
-        """Continue exactly where `state` was taken."""
+        """Resume exactly where `state` was taken."""
         state = {name: tensor.to(self.device) for name, tensor in state.items()}
         self._set({name: state[f"parameter/{name}"] for name in self.parameters})
         if state["step"] == 0:
@@ -201,5 +201,6 @@ class DivergedError(Exception):
 
 
 def check_finite(loss: float, step: int, learning_rate: float, flag: str) -> None:
+    """Raise DivergedError, which names the learning rate's flag, for a loss that is not finite."""
     if not np.isfinite(loss):
         raise DivergedError(f"the loss is {loss} at step {step}, with --{flag} {learning_rate}; try a smaller one")

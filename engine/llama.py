@@ -20,7 +20,7 @@ from engine.shared_context import AmongContext, OfQueries
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the tokens of C context positions and K queries stand, and what is a function of that alone.
+    """Positions of C context tokens and K queries, and the tables that depend on them alone.
 
     answers [K·T] where answers are predicted; rows [T] the same within a query
     cos [D, C + K·L], sin [D / 2, C + K·L] of the rotary angles, as `operations.rotated` takes them
@@ -61,6 +61,7 @@ class StackedLlama(torch.autograd.Function):
     def forward(
         ctx: Saved, config: LlamaConfig, at: Layout, tokens: Tensor, ablations: Weights, names: list[str], *tensors: Tensor
     ) -> Tensor:
+        """Return logits [N, B, K·T, V] for tokens [N, B, C + K·L]; `tensors` are the parameters called `names`."""
         parameters = dict(zip(names, tensors, strict=True))
         n_batch, n_layers, eps = tokens.shape[1], config.num_hidden_layers, config.rms_norm_eps
         x, rows = embedded(parameters["model.embed_tokens.weight"], tokens.flatten(1))
@@ -80,6 +81,7 @@ class StackedLlama(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Saved, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Return gradients of the parameters from that of the logits; None for the other inputs."""
         config, names, rows, parameters, layers, x, of_norm = ctx.saved
         gradients = {}
         g, (gradients["lm_head.weight"],) = project_back([gradient.flatten(1, 2).mT], [parameters["lm_head.weight"]], x)
@@ -157,7 +159,7 @@ class _Layer:
         return (self._add_at_answers(g, gradient) if self.is_last else g.add_(gradient)), of
 
     def _attention(self) -> Tensor:
-        """What attention reads, before its output projection."""
+        """Return what the heads read, before the output projection: [N, d, P], of the last layer at the answers alone."""
         at, w, n = self.at, self.weights, self.at.n_context
         q, k, v = (
             self._heads(torch.bmm(w[f"self_attn.{name}_proj"], h))
@@ -191,17 +193,17 @@ class _Layer:
         return self._from_heads(q), self._from_heads(k), self._from_heads(v)
 
     def _heads(self, x: Tensor) -> Tensor:
-        """[N, d, B·S] → [M, D, S], M = N·B·H."""
+        """Reshape [N, d, B·S] → [M, D, S], M = N·B·H."""
         x = x.unflatten(2, (self.n_batch, -1)).unflatten(1, (self.n_heads, -1))
         return x.permute(0, 3, 1, 2, 4).flatten(0, 2)
 
     def _from_heads(self, x: Tensor) -> Tensor:
-        """[M, D, S] → [N, d, B·S]."""
+        """Reshape [M, D, S] → [N, d, B·S]."""
         x = x.unflatten(0, (-1, self.n_batch, self.n_heads))
         return x.permute(0, 2, 3, 1, 4).flatten(1, 2).flatten(2)
 
     def _answers(self, x: Tensor) -> Tensor:
-        """[N, d, B·(C + K·L)] → [N, d, B·K·T]."""
+        """Select the answers: [N, d, B·(C + K·L)] → [N, d, B·K·T]."""
         return x.unflatten(2, (self.n_batch, -1))[..., self.at.answers].flatten(2)
 
     def _add_at_answers(self, x: Tensor, of_answers: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Operations of a stacked Llama, each with its backward pass, which takes what the forward pass saved.
 
-Activations are feature-major, [N, features, positions]: so projections give the heads' queries, keys and values as they are
-multiplied next, without a copy, and what is done elementwise runs along the positions, as a head may be only 8 wide. All of it
-is plain torch, on any device and of any floating type.
+Activations are feature-major, [N, features, positions]. So projections give the heads' queries, keys and values without a copy
+in the layout of the next product. Elementwise operations run along the positions, as a head may be only 8 wide. All of it is
+plain torch, on any device and of any floating type.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def norm_back(gradient: Tensor, saved: tuple[Tensor, ...]) -> tuple[Tensor, Tens
 
 
 def project_back(gradients: list[Tensor], weights: list[Tensor], x: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Of one or several W @ x, of weights [N, out, in] and one x [N, in, P]: gradients of x and of the weights."""
+    """Gradients of x and of the weights, for one or several W @ x: weights [N, out, in], one x [N, in, P]."""
     of_x = torch.bmm(weights[0].mT, gradients[0])
     for weight, gradient in zip(weights[1:], gradients[1:], strict=True):
         of_x.baddbmm_(weight.mT, gradient)
@@ -36,7 +36,7 @@ def project_back(gradients: list[Tensor], weights: list[Tensor], x: Tensor) -> t
 
 def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary positions: x [M, D, P] whose features i and i + D / 2 are turned together. cos [D, P] holds the angles' cosines
-    twice, sin [D / 2, P] their sines. Its backward pass is the same with -sin."""
+    twice, sin [D / 2, P] their sines. The backward pass is `rotated` with -sin."""
     half = len(sin)
     turned = x * cos
     turned[:, :half].addcmul_(x[:, half:], sin, value=-1)
@@ -45,7 +45,7 @@ def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def gated(gate: Tensor, up: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """silu(gate) · up."""
+    """Return silu(gate) · up, and what its backward pass needs."""
     opened = torch.nn.functional.silu(gate)
     return opened * up, (gate, up, opened)
 

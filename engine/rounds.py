@@ -15,7 +15,7 @@ class OldState(OSError):
 class Rounds:
     """All starts of a chunk of seeds. Each start goes through all stages; a seed that falls behind in one waits for the next.
 
-    It then has other initial weights and other batches. In the last start no seed waits: one that missed a bar goes on.
+    It then has other initial weights and other batches. In the last start no seed waits: one that missed a bar continues.
 
     going: the seeds that are in this stage of this start; none when metalearning is over.
     entered: the weights by seed that they come with; `loaded` in the first stage, none if they are to be drawn.
@@ -33,14 +33,14 @@ class Rounds:
 
     @property
     def _is_final(self) -> bool:
-        """True in the last start."""
+        """Return True in the last start."""
         return self.start == self._restarts
 
     def what_follows(self) -> str:
         """Return what becomes of a seed that falls behind here; nothing if that is all."""
         if self._is_final and self.stage == self._n_stages:
             return ""
-        what = "it goes on with the next stage" if self._is_final else "it starts again"
+        what = "it enters the next stage" if self._is_final else "it restarts"
         return f"{what} (restart {self.start + (not self._is_final)} of at most {self._restarts})"
 
     def advance(self, progress: list[SeedProgress], kept: dict[int, Weights], behind: list[int]) -> None:
@@ -77,7 +77,7 @@ class Rounds:
             self.progress = {s["seed"]: SeedProgress(**s) for s in state["progress"]}
             self.kept = nested("before", tensors)
         elif self.start and self._n_stages > 1:
-            raise OldState("its saved state is of a program that started one stage again, not all; pass --no_resume to start anew")
+            raise OldState("its saved state is of a program that restarted single stages; pass --no_resume to start anew")
         elif self.start:  # saved by a program that kept another account of a single stage's starts
             self.going = sorted(s["seed"] for s in [*state["active"], *state["stopped"]])
             self.kept = nested("kept", tensors)

@@ -1,4 +1,4 @@
-"""What metalearning keeps of each seed of an ensemble: how it came on, and its weights."""
+"""State of each seed of an ensemble in metalearning: its progress, and the weights kept."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from engine.attention import Weights
 
 @dataclass
 class SeedProgress:
-    """What the loop remembers of a seed in a stage, beside its weights."""
+    """Progress of a seed in a stage, beside its weights."""
 
     seed: int
     kept: int = -1  # novel validation queries answered rightly by the kept model
@@ -22,11 +22,11 @@ class SeedProgress:
     loss_count: list[int] = field(default_factory=list)
 
     def anew(self) -> SeedProgress:
-        """Return the progress of this seed as it starts again, with what it has kept."""
+        """Return the progress of this seed at a restart, with what it has kept."""
         return SeedProgress(self.seed, self.kept, self.kept_loss)
 
     def take(self, right: int, loss: float, by: str) -> bool:
-        """Note what a validation found; returns whether the model is the best so far, of all starts of the stage."""
+        """Note a validation's result; returns True if the model is the best so far, of all starts of the stage."""
         is_best = loss < self.kept_loss if by == "loss" else right > self.kept
         is_new = loss < self.best_loss if by == "loss" else right > self.best
         self.stale = 0 if is_new else self.stale + 1
@@ -42,7 +42,7 @@ def flat(what: str, weights: dict[int, Weights]) -> Weights:
 
 
 def nested(what: str, tensors: Weights) -> dict[int, Weights]:
-    """Return what `flat` was given; empty if there are none."""
+    """Return what `flat` was given; empty without such tensors."""
     found: dict[int, Weights] = {}
     for key, tensor in tensors.items():
         first, _, rest = key.partition("/")

@@ -18,7 +18,7 @@ OWN = 64  # positions of queries that are asked together, at most; each sees its
 
 
 class Attended:
-    """softmax(queryᵀ key + bias) · factors, applied to value: query [M, D, R], key and value [M, D, S] → [M, D, R].
+    """Attention softmax(queryᵀ key + bias) · factors, applied to value: query [M, D, R], key and value [M, D, S] → [M, D, R].
 
     bias is [R, S'], for the last S' columns, or [B, 1, R, S] for B sequences of M / B heads; factors are None or [M, R, S].
     """
@@ -45,7 +45,7 @@ class Attended:
 class AmongContext:
     """Causal attention of the context: query, key and value [M, D, C].
 
-    later [C, C] hides later positions; bias [B, 1, C, C], if there is one, does so and more. factors [M, C, C] or None.
+    later [C, C] hides later positions; bias [B, 1, C, C], if given, does so and more. factors [M, C, C] or None.
     """
 
     def __init__(self, query: Tensor, key: Tensor, value: Tensor, later: Tensor, bias: Tensor | None, factors: Tensor | None):
@@ -116,7 +116,7 @@ class OfQueries:
         self.read = _together(self.attended.read, n)
 
     def _of_bundles(self, of_context: Tensor, x: Tensor) -> Tensor:
-        """What each bundle sees: of_context [M, 1 or A, D, C] and its own of x [M, D, C + K·L] → [M·n, D, C + own]."""
+        """Join what each bundle sees: of_context [M, 1 or A, D, C], and its own of x [M, D, C + K·L] → [M·n, D, C + own]."""
         n = self.n_bundles
         of_context = of_context.repeat_interleave(n // of_context.shape[1], 1)
         own = x[:, :, self.n_context :].unflatten(2, (n, -1)).transpose(1, 2)
@@ -128,7 +128,7 @@ class OfQueries:
         return _together(q, self.n_bundles), self._summed(k, None), self._summed(v, self.keep)
 
     def _summed(self, x: Tensor, keep: Tensor | None) -> Tensor:
-        """[M·n, D, C + own] → [M, D, C + K·L]."""
+        """Sum over bundles: [M·n, D, C + own] → [M, D, C + K·L]."""
         if self.n_bundles == 1 and keep is None:
             return x
         x = x.unflatten(0, (-1, self.n_bundles))
@@ -139,12 +139,12 @@ class OfQueries:
 
 
 def _bundle(n_queries: int, length: int) -> int:
-    """How many queries are asked together: a divisor of their number."""
+    """Return how many queries are asked together: a divisor of their number."""
     return next(size for size in range(max(1, min(n_queries, OWN // length)), 0, -1) if n_queries % size == 0)
 
 
 def _hides(future: Tensor, size: int) -> Tensor:
-    """[size·R, size·L]: future [R, L] where a query meets its own positions, the lowest number where it meets others'."""
+    """Return [size·R, size·L]: future [R, L] where a query meets its own positions, the lowest number where it meets others'."""
     n_rows, length = future.shape
     own = future.new_full((size, n_rows, size, length), torch.finfo(future.dtype).min)
     own.diagonal(dim1=0, dim2=2).copy_(future[..., None].expand(-1, -1, size))
@@ -152,10 +152,10 @@ def _hides(future: Tensor, size: int) -> Tensor:
 
 
 def _apart(x: Tensor, n: int) -> Tensor:
-    """[M, D, n·R] → [M·n, D, R]."""
+    """Split into n bundles: [M, D, n·R] → [M·n, D, R]."""
     return x if n == 1 else x.unflatten(2, (n, -1)).transpose(1, 2).flatten(0, 1)
 
 
 def _together(x: Tensor, n: int) -> Tensor:
-    """[M·n, D, R] → [M, D, n·R]."""
+    """Join n bundles: [M·n, D, R] → [M, D, n·R]."""
     return x if n == 1 else x.unflatten(0, (-1, n)).transpose(1, 2).flatten(2)

@@ -1,4 +1,4 @@
-"""Our own files: one readable JSON line an episode, for reading, for other programs, and for carrying on from data that exist."""
+"""Episode files of our own: one JSON line an episode, for people, for other programs, and for jobs on existing data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data import Episodes, Source
+from data import Encoder, Episodes
 from episodes import published
 from episodes.once import create
 from episodes.record import BadFile, Record
@@ -37,8 +37,10 @@ def seed_folder(folder: Path, config: Config, seed: int) -> Path:
 
 
 def check_layout(folder: Path, config: Config) -> None:
-    """Raise BadFile for a folder of which one cannot say what --load_data_from reads: one with our files and published ones, or
-    with episodes of its own and folders of single seeds."""
+    """Raise BadFile for a folder in which --load_data_from is ambiguous.
+
+    It mixes our files with published ones, or episodes of its own with folders of single seeds.
+    """
     for place in dict.fromkeys([folder, *(seed_folder(folder, config, seed) for seed in config.seeds)]):
         if has_files(place) and published.has_files(place):
             raise BadFile(place, "holds files of the published code and others; name a folder with one of them")
@@ -48,22 +50,23 @@ def check_layout(folder: Path, config: Config) -> None:
 
 
 def has_files(folder: Path) -> bool:
-    """Return True if any of our files is there, of any task."""
+    """Return True if the folder holds any of our files, of any task."""
     return any((folder / f"{name}.jsonl").exists() for name in ("metalearning", "validation")) or any(folder.glob("test_*.jsonl"))
 
 
-def write(folder: Path, config: Config, encoder: Source) -> None:
-    """Write all episodes of all seeds, each file whole or not at all. Files that are there with the same content are kept; raises
-    BadFile, before anything is written, if one has another content, or if files would be read instead that are there already.
+def write(folder: Path, config: Config, encoder: Encoder) -> None:
+    """Write all episodes of all seeds, each file whole or not at all. Existing files with the same content
+    are kept.
 
-    Raises BadFile also if another process has written such files in the meantime; its files stay.
+    Raises BadFile, before anything is written, for an existing file with other content, and for files that would be read instead.
+    Raises it also if another process has written such files in the meantime; its files stay.
     """
     _check_beside(folder, config)
     new: dict[Path, bytes] = {}
     for seed in config.seeds:
         for name, (split, rotation, curriculum, n) in file_names(config).items():
             path, n = seed_folder(folder, config, seed) / name, min(n, encoder.n_episodes(split))
-            if n == 0:  # of episodes that were read from files, which lack metalearning's if there is none
+            if n == 0:  # of episodes read from files, which lack metalearning's for a job without it
                 continue
             condition = (split, rotation, curriculum)
             content = "".join(_lines(encoder, encoder.episodes(seed, *condition, n), condition)).encode()
@@ -88,13 +91,13 @@ def _check_beside(folder: Path, config: Config) -> None:
     places = {seed_folder(folder, config, seed) for seed in config.seeds}
     other = [path for path in (folder, *folder.glob("seed_*")) if path not in places and has_files(path)]
     if other and (folder in places or folder in other):
-        raise BadFile(other[0], "holds episodes of other seeds, and it would not be clear which are read; name another folder")
+        raise BadFile(other[0], "holds episodes of other seeds, which could be read instead; name another folder")
     for place in (folder, *places):
         if published.has_files(place):
             raise BadFile(place, "holds files of the published code, which would be read instead; name another folder")
 
 
-def _lines(encoder: Source, episodes: Episodes, condition: tuple[str, str, str]) -> Iterator[str]:
+def _lines(encoder: Encoder, episodes: Episodes, condition: tuple[str, str, str]) -> Iterator[str]:
     tokens = np.full(encoder.vocab_size, "", dtype=object)
     tokens[list(encoder.vocabulary.values())] = list(encoder.vocabulary)
     n_answer = episodes.answers.shape[2]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import prompts
-from data import Encoder, Episodes, Source, subset_names
+from data import Encoder, Episodes, subset_names
 from episodes import published
 from episodes.jsonl import check_layout, file_names, read_records, seed_folder, write
 from episodes.record import BadFile, Record
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class LoadedEpisodes(Encoder):
     """An Encoder whose episodes are those of files, ours or the published ones; its task draws others.
 
-    Everything that the job will need is read when this is made. Raises BadFile for what cannot be used.
+    The constructor reads all episodes that the job needs. Raises BadFile for a file that cannot be used.
     """
 
     def __init__(self, folder: Path, config: Config, encoder: Encoder):
@@ -47,7 +47,7 @@ class LoadedEpisodes(Encoder):
                 self._episodes[seed, split, rotation, curriculum] = self._encode(records)
 
     def of(self, config: Config) -> LoadedEpisodes:
-        """These: no flag changes what files deliver."""
+        """Return these episodes: no flag changes what files hold."""
         return self
 
     def n_episodes(self, split: str) -> int:
@@ -55,6 +55,7 @@ class LoadedEpisodes(Encoder):
         return min((len(e) for (_, of, *_), e in self._episodes.items() if of == split), default=0)
 
     def episodes(self, seed: int, split: str, rotation: str, curriculum: str, n: int) -> Episodes:
+        """Return the first n episodes of a condition of a split. Raises ValueError if the files hold fewer."""
         return self._episodes[seed, split, rotation, curriculum].first(n)
 
     def digests(self) -> dict[str, str]:
@@ -62,6 +63,7 @@ class LoadedEpisodes(Encoder):
         return {"/".join(map(str, key)): _digest(episodes) for key, episodes in sorted(self._episodes.items())}
 
     def sequence_length(self, seed: int) -> int:
+        """Return the tokens of a context and one query: the same for every episode."""
         example = self._episodes[seed, "validation", *self._config.condition]
         return example.context.shape[1] + example.queries.shape[2]
 
@@ -120,9 +122,9 @@ def _digest(episodes: Episodes) -> str:
     return digest.hexdigest()
 
 
-def episodes_of(config: Config) -> Source:
-    """Return the source of episodes: made from the flags, or read from files. Token ids are those of the base, if there is one: its
-    weights are of these."""
+def episodes_of(config: Config) -> Encoder:
+    """Return the source of episodes: made from the flags, or read from files. A base that is loaded gives
+    the token ids, which its weights belong to."""
     base = _of_base(config)
     taken_over = base if config.base_seeds else None
     try:
@@ -168,7 +170,7 @@ def recorded(path: Path) -> _Recorded | None:
     return _Recorded(path, vocabulary, episodes if isinstance(episodes, dict) else {})
 
 
-def to_record(encoder: Source) -> dict[str, Any]:
+def to_record(encoder: Encoder) -> dict[str, Any]:
     """Return what a job records of its episodes, for `recorded`."""
     episodes = {"episodes": encoder.digests()} if isinstance(encoder, LoadedEpisodes) else {}
     return {"vocabulary": encoder.vocabulary, **episodes}
@@ -192,7 +194,7 @@ def _of_base(config: Config) -> _Recorded | None:
     return found[0] if found else None
 
 
-def check_unchanged(config: Config, encoder: Source) -> None:
+def check_unchanged(config: Config, encoder: Encoder) -> None:
     """Raise BadInput if the job in the folder was begun with other token ids or episodes: a file has changed that flags name."""
     read = (config.load_vocab, config.load_data_from, config.load_model_from)
     if config.overwrite or not config.resume or not any(read):
@@ -217,7 +219,7 @@ def _changed(found: dict[str, str], before: dict[str, str]) -> str:
     return next((key for key in found if before.get(key, found[key]) != found[key]), "")
 
 
-def save_files(config: Config, encoder: Source) -> None:
+def save_files(config: Config, encoder: Encoder) -> None:
     """Write the vocabulary and the episodes, where flags say so."""
     for flag, path, save in (
         ("save_vocab", config.save_vocab, lambda path: write_vocabulary(path, encoder.vocabulary)),

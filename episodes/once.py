@@ -10,7 +10,7 @@ from runs.files import flush_folder, write_atomically
 
 
 def create(path: Path, content: bytes) -> bool:
-    """Write a file that is not there yet, whole or not at all; makes its folder.
+    """Write a new file, whole or not at all; makes its folder.
 
     Returns False if another process has written the path in the meantime; that file stays. Where the file system has no links,
     the last of two processes wins that write at the same moment. Raises OSError if the file cannot be written.

@@ -28,19 +28,23 @@ class Line:
 
 
 def is_published(folder: Path) -> bool:
+    """Return True for a data folder of the published code."""
     return (folder / "pretrain.src").exists() or (folder / "pretest.src").exists() or any(folder.glob("finetune_*/episode0"))
 
 
 def has_files(folder: Path) -> bool:
-    """Return True if any file of a published data folder is there, also of one that is not whole."""
+    """Return True if the folder holds any file of a published data folder, also of an incomplete one."""
     ends = (".src", ".tgt", ".info.json")
     triples = (folder / f"{name}{end}" for name in ("pretrain", "pretest") for end in ends)
     return any(path.exists() for path in triples) or any(folder.glob("finetune_*/episode*"))
 
 
 def read_shuffled(prefix: Path, separator: str, n_groups: int) -> list[Record]:
-    """The episodes of `pretrain` or `pretest`. The files do not say which group a study item is of: in the grid task
-    (answers of two tokens) it is its position in the context, in the category task its label, in order of name."""
+    """Return the episodes of `pretrain` or `pretest`.
+
+    The files do not name a study item's group. In the grid task (answers of two tokens) the position in the context gives it, in
+    the category task the label, in order of name.
+    """
     episodes: dict[int, list[Line]] = defaultdict(list)
     for line, info in _read_triple(prefix):
         episodes[info["episode_id"]].append(line)
@@ -79,8 +83,11 @@ def _record(where: str, context: tuple[str, ...], items: list[Item], group_of: l
 
 
 def _split(lines: list[Line], separator: str) -> tuple[tuple[str, ...], list[Item]]:
-    """The context that all sequences of an episode begin with, up to its last separator, and (cue, answer, is_study) of
-    each query: study items in the order of the context, then novel ones in the order of the file."""
+    """Return the context of an episode, and (cue, answer, is_study) of each query.
+
+    All sequences begin with the context; it ends with their last shared separator. Queries: study items in the order of the
+    context, then novel ones in the order of the file.
+    """
     shared = 0
     sequences = [line.sequence for line in lines]
     while all(len(s) > shared and s[shared] == sequences[0][shared] for s in sequences):
@@ -104,7 +111,7 @@ def _place(context: tuple[str, ...], cue: tuple[str, ...], line: Line) -> int:
         for start in range(len(context) - len(shown) + 1):
             if context[start : start + len(shown)] == shown:
                 return start
-    raise BadFile(line.where, "is a study item that does not stand in its context")
+    raise BadFile(line.where, "is a study item that its context lacks")
 
 
 def _read_triple(prefix: Path, is_study: bool | None = None) -> list[tuple[Line, dict]]:

@@ -13,7 +13,7 @@ HIGHEST_ID = 10**6  # of a token: the model has a row of weights for each id
 
 
 def write_vocabulary(path: Path, vocabulary: dict[str, int]) -> None:
-    """Write token → id; a file that is there with another content is a BadFile."""
+    """Write token → id. Raises BadFile for an existing file with other content."""
     if not path.exists() and create(path, (json.dumps(vocabulary, ensure_ascii=False, indent=0) + "\n").encode()):
         return
     if read_vocabulary(path) != vocabulary:

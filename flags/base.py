@@ -19,8 +19,10 @@ class NoBase(Exception):
 
 @dataclass(frozen=True)
 class Base:
-    """Weights to start from, each of a seed, and the flags of the job that made them; weights without a job have
-    neither seeds nor flags, and are one."""
+    """Weights to start from, one a seed, and the flags of the job that made them.
+
+    Weights without a job are a single file, with neither seeds nor flags.
+    """
 
     weights: tuple[Path, ...]
     seeds: tuple[int, ...]
@@ -28,9 +30,11 @@ class Base:
 
 
 def find_base(path: Path, base_seed: int | None, n: int) -> Base:
-    """What `--load_model_from` names: the folder of a job (its n best-validated seeds, or `base_seed`), a folder of jobs
-    that differ in their seeds alone, a safetensors file, or a `.pt` file of the published code. Raises NoBase with a
-    reason."""
+    """Find the weights that `--load_model_from` names. Raises NoBase with a reason.
+
+    The path is a job's folder (its n best-validated seeds, or `base_seed`), a folder of jobs that differ in their seeds
+    alone, a safetensors file, or a `.pt` file of the published code.
+    """
     if path.is_file():
         if path.suffix not in (".safetensors", ".pt"):
             raise NoBase("is neither a job's folder nor a .safetensors or .pt file")
@@ -92,7 +96,7 @@ def _seeds_of(job: Path) -> list[_Seed]:
 
 
 def _differ(flags: dict[str, Any], others: dict[str, Any]) -> bool:
-    """Whether a flag that both have differs; one that came into the program between two jobs changed neither."""
+    """Return True if any flag recorded by both jobs differs. Flags that only one of them knows are ignored."""
     return any(flags[name] != others[name] for name in flags.keys() & others.keys())
 
 
@@ -101,7 +105,7 @@ def _without_seeds(flags: dict[str, Any]) -> dict[str, Any]:
 
 
 def _validated_seeds(path: Path, by: str) -> dict[int, float]:
-    """What the kept model of each seed was kept by: its right novel answers, or its loss on them with a minus."""
+    """Return the measure that each seed's model was kept by: its right novel answers, or minus its loss on them."""
     packed = path.with_suffix(".csv.gz")  # as results that are handed on have it
     text = (path.read_bytes() if path.exists() else gzip.decompress(packed.read_bytes())).decode()
     rows = [row for row in csv.DictReader(text.splitlines()) if row["subset"] == "novel" and row["is_best"] == "1"]

@@ -1,4 +1,4 @@
-"""What a flag's value may be: one rule for what people type and for what a job has recorded."""
+"""Bounds of flags' values: one rule for what people type and for what a job has recorded."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 
 def of_kind(value: Any, kind: Any) -> bool:
-    """Whether a value has the type of a flag (int, float | None, …); a whole number is a float as well, a bool no number."""
+    """Return True if a value has the type of a flag (int, float | None, …). An int counts as a float, a bool as no number."""
     allowed = kind | int if isinstance(1.0, kind) else kind
     return isinstance(value, allowed) and (not isinstance(value, bool) or kind is bool)
 
 
 def is_utf8(text: str) -> bool:
-    """Return False for what was typed in bytes that are no text: tables and config.json could not hold it."""
+    """Return False for a text typed in bytes that are no UTF-8: tables and config.json cannot hold it."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -24,8 +24,10 @@ def is_utf8(text: str) -> bool:
 
 
 def fault(field: dataclasses.Field, value: Any) -> str | None:
-    """What is wrong with a value of the right type, in the words of an error; None if nothing is. Bounds and choices
-    are those of `config.flag`."""
+    """Return what is wrong with a value of the right type, in the words of an error, or None.
+
+    Bounds and choices are those of `config.flag`.
+    """
     meta = field.metadata
     if value is None or isinstance(value, bool):
         return None

@@ -25,10 +25,10 @@ def check(config: Config) -> None:
         if getattr(config, name):
             raise BadInput(name, getattr(config, name), f"{why}; leave the flag out")
     if config.stage_steps and not config.stages:
-        raise BadInput("stage_steps", config.stage_steps, "there is no stage before the last; leave the flag out")
+        raise BadInput("stage_steps", config.stage_steps, "these flags have no stage before the last; leave the flag out")
     _check_ablation(config)
     if not config.n_epochs and config.pretrain_steps:
-        raise BadInput("pretrain_steps", config.pretrain_steps, "--n_epochs 0 is no metalearning; leave the flag out")
+        raise BadInput("pretrain_steps", config.pretrain_steps, "--n_epochs 0 turns metalearning off; leave the flag out")
     if config.n_epochs and config.pretrain_bs < config.queries_per_episode:
         raise BadInput(
             "pretrain_bs", config.pretrain_bs, f"must hold at least the --queries_per_episode {config.queries_per_episode}"
@@ -55,7 +55,7 @@ def _check_model(config: Config) -> None:
         raise BadInput(
             "n_heads",
             config.n_heads,
-            f"leaves {width} numbers a head of --d_model {config.d_model}; rotary positions need an even number",
+            f"makes heads of width {width} from --d_model {config.d_model}; rotary positions need an even width",
         )
 
 
@@ -76,13 +76,13 @@ def _check_llm(config: Config) -> None:
         ("task", tasks.ASKED, tasks.ASKED),
         ("lm_task", "causal", "causal"),
         ("n_epochs", 0, 0),
-        ("ablation", None, None),
+        ("ablation", None, "no ablation"),
     ):
         if getattr(config, name) != value:
-            raise BadInput(name, getattr(config, name), f"--experiment llm has {right}")
+            raise BadInput(name, getattr(config, name), f"--experiment llm takes {right}")
     _check_server(config)
     if config.n_runs > 1:
-        raise BadInput("n_runs", config.n_runs, "a pretrained model has no seeds; more episodes are --n_val")
+        raise BadInput("n_runs", config.n_runs, "a pretrained model has no seeds; for more episodes pass --n_val")
     for flag in ("load_model_from", "load_data_from", "model_path"):
         if getattr(config, flag):
             raise BadInput(flag, getattr(config, flag), "is not for --experiment llm")
@@ -116,7 +116,7 @@ def _check_server(config: Config) -> None:
 def _check_ablation(config: Config) -> None:
     of_experiment = EXPERIMENT_VALUES[config.experiment].get("ablation", config.ablation)
     if config.ablation != of_experiment:
-        raise BadInput("ablation", config.ablation, f"--experiment {config.experiment} is {of_experiment}")
+        raise BadInput("ablation", config.ablation, f"--experiment {config.experiment} takes --ablation {of_experiment}")
     if config.ablation is None:
         return
     if config.experiment in TRADE_OFFS:

@@ -22,8 +22,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(argv: list[str]) -> Config:
-    """The configuration a command line asks for, with what it has from a base. Raises BadInput, or leaves with status 2, for a
-    wrong one."""
+    """Return the configuration that a command line asks for, with what it has from a base.
+
+    Raises BadInput, or leaves with status 2, for a wrong one.
+    """
     passed = with_default(read(argv))
     base = base_of(passed)
     config = resolve(passed, base)
@@ -73,14 +75,14 @@ def read(argv: list[str]) -> dict[str, Any]:
         word = unknown[0] if unknown[0].startswith("-") else "-"
         if word == "-":
             raise BadInput("-", "", f"{unknown[0]} belongs to no flag; flags begin with --")
-        raise BadInput(word, "", f"there is no such flag{f'; did you mean {near[0]}?' if near else ''}")
+        raise BadInput(word, "", f"unknown flag{f'; did you mean {near[0]}?' if near else ''}")
     if "dropout_p" in known:
         print("main.py: --dropout_p is accepted and does nothing: no dropout acted in the published runs", file=sys.stderr)
     return vars(known)
 
 
 def _ask_for_task(argv: list[str]) -> None:
-    """Import an outside task before other flags are read: which context curricula there are depends on it."""
+    """Import an outside task before other flags are read: it decides which context curricula exist."""
     first = _Parser(allow_abbrev=False, add_help=False)
     task = next(field for field in dataclasses.fields(Config) if field.name == "task")
     first.add_argument("--task", type=_reader(task, str))
@@ -88,14 +90,14 @@ def _ask_for_task(argv: list[str]) -> None:
 
 
 def _plain(kind: Any) -> type:
-    """int for int and for int | None."""
+    """Return the type without None: int for int and for int | None."""
     if isinstance(kind, types.UnionType):
         kind = next(part for part in typing.get_args(kind) if part is not type(None))
     return kind
 
 
 def _reader(field: dataclasses.Field, kind: type) -> Any:
-    """Reads and checks a value of one flag."""
+    """Return a function that reads and checks a value of one flag."""
 
     def read(text: str) -> Any:
         words = {int: "a whole number", float: "a number", str: "text"}[kind]

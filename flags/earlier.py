@@ -1,4 +1,4 @@
-"""What the flags that a job of an earlier program recorded mean today."""
+"""Flags that a job of an earlier program recorded, in today's words."""
 
 from __future__ import annotations
 

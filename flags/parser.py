@@ -1,4 +1,4 @@
-"""What the commands' own command lines share: errors of one line, and paths that are not empty."""
+"""Parts that all command lines share: errors of one line, and paths that are not empty."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line on stderr, exit status 2."""
 
     def error(self, message: str) -> typing.NoReturn:
+        """Print one line to stderr and exit with status 2."""
         self.exit(2, f"{self.prog.removeprefix('python -m ')}: error: {message} (see {self.prog} --help)\n")
 
 

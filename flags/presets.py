@@ -1,4 +1,4 @@
-"""What `--preset`, `--task` and `--experiment` make of the flags that were not passed.
+"""Values that `--preset`, `--task` and `--experiment` give to the flags that were not passed.
 
 `Config`'s own defaults are the published grid settings with every switch off. On them lie the task's defaults, then the
 preset's values, then the recipe's, then those of small trade-offs, then the experiment's. Here stand the values that
@@ -98,7 +98,7 @@ _SHORTER = {"n_steps_per_block": 200, "finetune_lr": 3e-4}
 
 
 def values(preset: str | None, task: str, experiment: str, recipe: str | None, n_epochs: int | None = None) -> dict[str, Any]:
-    """The values of flags that were not passed, where they differ from `Config`'s defaults. `n_epochs`: if it was passed."""
+    """Return values of flags that were not passed, where they differ from `Config`'s defaults. `n_epochs`: None if not passed."""
     entry = tasks.entry_of(task)
     longer, shorter, levels = {}, {}, {}
     if experiment in TRADE_OFFS:
@@ -123,20 +123,20 @@ def stages(preset: str | None, task: str, recipe: str | None) -> tuple[dict[str,
 
 
 def without_effect(flags: dict[str, Any]) -> dict[str, str]:
-    """The flags of the robust recipe that a job with these flags has no use for, and why: 0 in it, and refused if passed."""
+    """Return the flags of the robust recipe that have no effect in such a job, and why: they are 0, and refused if passed."""
     why = dict.fromkeys(("readout_steps", "stage_steps"), no_start(flags)) if no_start(flags) else {}
     if flags.get("n_epochs") == 0:
-        why["restarts"] = "--n_epochs 0 is no metalearning, which could start again"
+        why["restarts"] = "--n_epochs 0 leaves no metalearning to restart"
     if flags.get("load_model_from") is not None:
-        why["restarts"] = "--load_model_from has no other weights to start from"
+        why["restarts"] = "--load_model_from has no other weights for a restart"
     return why
 
 
 def no_start(flags: dict[str, Any]) -> str:
     """Say why metalearning starts from no random weights in a job with these flags; empty if it does."""
     if flags.get("n_epochs") == 0:
-        return "--n_epochs 0 is no metalearning"
-    return "--load_model_from is no start from random weights" if flags.get("load_model_from") is not None else ""
+        return "--n_epochs 0 turns metalearning off"
+    return "--load_model_from replaces random weights" if flags.get("load_model_from") is not None else ""
 
 
 # Initial weights of metalearning: without such a start the preset's values are recorded, and others refused.
@@ -144,12 +144,12 @@ OF_START = ("init_scale", "weight_init")
 
 
 def _levels(preset: str | None, experiment: str) -> tuple[float, ...]:
-    """The levels that a trade-off experiment tests at, the lowest first."""
+    """Return the levels that a trade-off experiment tests at, the lowest first."""
     kind = ABLATIONS[trade_offs()[experiment]]
     n = N_SMALL if preset in SMALL else kind.n
     return tuple(kind.highest * i / (n - 1) for i in range(n))
 
 
 def training_levels(preset: str | None, task: str, experiment: str) -> tuple[float, ...]:
-    """Those of them that it trains at, a job each."""
+    """Return the levels that a trade-off experiment trains at, a job each, the lowest first."""
     return _levels(preset, experiment)[: tasks.entry_of(task).trained_levels]

@@ -1,4 +1,4 @@
-"""From the flags that were passed to a whole `Config`: what the preset, the base and the paper make of the others."""
+"""Resolution of the flags that were passed to a whole `Config`: preset, base and paper give the others."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def resolve(passed: dict[str, Any], base: Base | None = None) -> Config:
     if why := presets.no_start(values):
         for name in presets.OF_START:
             if name in passed:
-                raise BadInput(name, passed[name], f"{why}; random weights that finetuning starts from have --iwl_init_scale")
+                raise BadInput(name, passed[name], f"{why}; for finetuning from random weights pass --iwl_init_scale")
     _check_entry(task, values)
     known = {f.name: f.default for f in dataclasses.fields(Config)} | values
     values["stages"] = before_the_last(presets.stages(preset, task, passed.get("recipe")), known)
@@ -67,8 +67,10 @@ def task_of(preset: str | None, passed: dict[str, Any]) -> str:
 
 
 def _default_folder(config: Config, passed: dict[str, Any]) -> str:
-    """results/EXPERIMENT/CONDITION/SEEDS; the demo as it stands has the short name. All levels of a trade-off
-    experiment have results/EXPERIMENT, and each level's job has its folder below."""
+    """Return results/EXPERIMENT/CONDITION/SEEDS, or the short name of the demo without changes.
+
+    All levels of a trade-off experiment share results/EXPERIMENT; each level's job has a folder in it.
+    """
     how_it_is_run = {f.name for f in fields(EXECUTION)}
     if config.preset == "demo" and set(passed) <= how_it_is_run - {"recipe"}:
         return "results/demo"
@@ -88,7 +90,7 @@ def _default_folder(config: Config, passed: dict[str, Any]) -> str:
 
 
 def level_folder(config: Config) -> Path:
-    """CONDITION/SEEDS of one level of a trade-off experiment."""
+    """Return CONDITION/SEEDS of one level of a trade-off experiment."""
     return Path(f"level_{config.ablation_level:g}") / _seeds_folder(config)
 
 

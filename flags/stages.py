@@ -47,7 +47,7 @@ def n_queries(flags: dict[str, Any]) -> int:
 def before_the_last(table: tuple[dict[str, Any], ...], flags: dict[str, Any]) -> tuple[dict[str, Any], ...]:
     """Return the stages of a recipe's table that a job with these flags has before its last.
 
-    A stage has at most the sizes of the last one, and one that is no smaller, or no larger than the stage before it, is left out.
+    A stage has at most the sizes of the last one. A stage with the sizes of the last, or of an earlier one, is left out.
     Episodes of files are as they are. Where a stage's own batches would not divide an episode's queries, it has those of the last.
     """
     if flags["n_epochs"] == 0 or flags["load_model_from"] is not None or flags["stage_steps"] == 0:

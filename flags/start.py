@@ -1,4 +1,4 @@
-"""What a job starts from, looked up on the disk: the base that its flags name, or that a trade-off experiment has."""
+"""The base that a job starts from, looked up on the disk: the one that its flags name, or that a trade-off experiment has."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flags.resolve import preset_of, resolve, task_of
 
 def with_default(passed: dict[str, Any]) -> dict[str, Any]:
     """Return the flags that were passed, those of a trade-off experiment with the folder that it starts from. Raises BadInput if
-    that is not there."""
+    that does not exist."""
     if passed.get("experiment") not in presets.TRADE_OFFS or "load_model_from" in passed:
         return passed
     return {**passed, "load_model_from": _default(preset_of(passed), passed)}
@@ -49,7 +49,7 @@ def check_vocabulary(passed: dict[str, Any], base: Base | None) -> None:
 
 
 def _default(preset: str | None, passed: dict[str, Any]) -> str:
-    """Return the folder of the job that a trade-off experiment starts from. Raises BadInput if it is not there."""
+    """Return the folder of the job that a trade-off experiment starts from. Raises BadInput if it does not exist."""
     task = task_of(preset, passed)
     flags = {"preset": preset or "paper", "task": task, "pt_cond": "interleaved"}
     flags |= {"recipe": passed["recipe"]} if "recipe" in passed else {}
@@ -66,12 +66,12 @@ def _default(preset: str | None, passed: dict[str, Any]) -> str:
             script += f" PRESET={preset}" if preset in presets.SMALL else ""
             script += f" --recipe {flags['recipe']}" if "recipe" in flags else ""
             makers = f"{script} makes it, or: python main.py {command}"
-        raise BadInput("load_model_from", "", f"unset, and {folder} is not there; {makers}")
+        raise BadInput("load_model_from", "", f"unset, and {folder} does not exist; {makers}")
     return folder
 
 
 def _differs(vocabulary: Path, model: Path) -> bool:
-    """Return True if a vocabulary file is not what the model.json of a base recorded; False if there is no such record."""
+    """Return True if a vocabulary file differs from the one that a base recorded in its model.json."""
     try:
         recorded = json.loads(model.read_text(encoding="utf-8"))["vocabulary"]
     except (OSError, ValueError, KeyError, TypeError):

@@ -41,7 +41,7 @@ class NoAnswer(OSError):
 
 @dataclass
 class Usage:
-    """What a job has cost so far: requests that were answered, and the server's count of tokens in and out."""
+    """Cost of a job so far: requests that were answered, and the server's count of tokens in and out."""
 
     requests: int = 0
     tokens_in: int = 0
@@ -88,7 +88,7 @@ class Server:
         except openai.NotFoundError:
             raise BadInput("llm_api", url, "has neither /completions nor /chat/completions; most addresses end in /v1") from None
         except NoAnswer as error:
-            raise BadInput("llm_api", url, f"answers nothing of OpenAI's kind ({error}); most addresses end in /v1") from None
+            raise BadInput("llm_api", url, f"gives no OpenAI-compatible answer ({error}); most addresses end in /v1") from None
         except openai.APIError as error:
             raise BadInput("llm_api", url, f"cannot be asked ({self._words(error)})") from None
         self.endpoint = "chat" if self._prompter.is_chat else "completions"
@@ -102,7 +102,7 @@ class Server:
         possible = ["generate"] if self._echo is None else ["argmax", "candidates", "generate"]
         if missing := [name for name in self._config.scorings if name not in possible]:
             why = "a chat has no log-probabilities of" if self.endpoint == "chat" else "this server gives no log-probabilities of"
-            what = f"{' and '.join(missing)} cannot be had: {why} an answer that is not its own; possible: --scoring {possible[0]}"
+            what = f"{' and '.join(missing)} cannot work: {why} an answer that is not its own; possible: --scoring {possible[0]}"
             raise BadInput("scoring", self._config.scoring, what)
 
     def _try(self, ask: Callable[[], object], *other: type[Exception]) -> Exception | None:
@@ -204,7 +204,7 @@ class Server:
         """Return the tokens of a text and the model's judgement of each."""
         echoed = self._with_echo(text, self._echo)
         if echoed is None:
-            raise NoAnswer("it gave no log-probabilities of a prompt this time")
+            raise NoAnswer("it gave no log-probabilities of this prompt")
         return echoed
 
     def _complete(self, text: str) -> str:
@@ -275,9 +275,9 @@ class Server:
             return {"usage": asdict(self._usage), "endpoint": self.endpoint}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Count on. Raises NoAnswer if the job was begun at another endpoint: its answers are of another kind."""
+        """Continue the counts. Raises NoAnswer if the job was begun at another endpoint: its answers are of another kind."""
         if (began := state.get("endpoint", self.endpoint)) != self.endpoint:
-            raise NoAnswer(f"{self._config.llm_api}: the job began with its {began} and would go on with its {self.endpoint}")
+            raise NoAnswer(f"{self._config.llm_api}: the job began with its {began} and would resume with its {self.endpoint}")
         self._usage = Usage(**state.get("usage", {}))
 
     def spent(self) -> str:

@@ -1,4 +1,4 @@
-"""What a job's questions are put to: a model that is loaded here, or a server's; checked on questions that will be asked."""
+"""Askers of a job's questions: of a model that is loaded here, or of a server's; checked on questions that will be asked."""
 
 from __future__ import annotations
 

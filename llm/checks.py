@@ -42,7 +42,7 @@ def check_tokens(
     config: Config, tokenizer: PreTrainedTokenizerBase, answers: Sequence[Answer], model: PreTrainedModel | None = None
 ) -> None:
     """Raise BadInput if the tokenizer has ids for which the model has no embedding: ordinary ones, or added ones that the
-    answers need. Without the model, its configuration says how many embeddings there are."""
+    answers need. Without the model, its configuration gives the number of embeddings."""
     flag, value, _ = loading.name_of(config)
     if model is not None:
         n_embeddings = model.get_input_embeddings().weight.shape[0]

@@ -73,7 +73,7 @@ def read_echo(completion: Any, way: str, text: str) -> EchoedText | None:
 
 
 def _of_logprobs(choice: Any, completion: Any) -> EchoedText:
-    """Of `logprobs` of the prompt and of what was generated after it, which is cut off."""
+    """Read `logprobs` of the prompt and of the generated text, which is cut off."""
     given, n_new = choice.logprobs, completion.usage.completion_tokens
     end = len(given.tokens) - n_new
     log_p = np.array([np.nan if p is None else p for p in given.token_logprobs[:end]], dtype=float)
@@ -82,7 +82,7 @@ def _of_logprobs(choice: Any, completion: Any) -> EchoedText:
 
 
 def _of_prompt_logprobs(choice: Any, completion: Any) -> EchoedText:
-    """Of vLLM's list: None for the first token; then {token id: logprob, rank, decoded_token} of the token and of the likeliest."""
+    """Read vLLM's list: None, then {token id: logprob, rank, decoded_token} of each token and of the likeliest in its place."""
     entries = choice.prompt_logprobs[1:]
     own = [max(entry.values(), key=lambda one: one["rank"]) for entry in entries]  # the likeliest, where it is another, has rank 1
     tokens = tuple(one["decoded_token"] for one in own)

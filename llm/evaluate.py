@@ -91,21 +91,25 @@ def preview(config: Config, encoder: Encoder, prompter: Prompter) -> str:
 
 
 class Asker(Protocol):
-    """What answers questions: a model that is loaded here, or a server's.
-
-    `ask` scores the questions of some episodes of one rotation that have none yet, and calls `keep` now and then; `state` is what
-    `restore` needs beside these; `spent` tells people what it took.
-    """
+    """A source of answers: a model that is loaded here, or a server's."""
 
     episodes_at_once: int
 
-    def ask(self, asked: list[list[Asked]], rotation: str, keep: Callable[[], None]) -> None: ...
+    def ask(self, asked: list[list[Asked]], rotation: str, keep: Callable[[], None]) -> None:
+        """Score the questions without answers of some episodes of one rotation; calls `keep` now and then to save them."""
+        ...
 
-    def state(self) -> dict[str, Any]: ...
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` needs beside the answers."""
+        ...
 
-    def restore(self, state: dict[str, Any]) -> None: ...
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up a saved state; of a new job it is empty."""
+        ...
 
-    def spent(self) -> str: ...
+    def spent(self) -> str:
+        """Return the cost in words, for people; empty if nothing was asked."""
+        ...
 
 
 def evaluate(config: Config, encoder: Encoder, prompter: Prompter, asker: Asker, recorder: Recorder) -> None:
@@ -127,7 +131,7 @@ def evaluate(config: Config, encoder: Encoder, prompter: Prompter, asker: Asker,
             one.right, one.said = {name: (first, second) for name, (first, second) in right.items()}, said
 
         def state(flat: list[Asked], done: int) -> dict[str, Any]:
-            answered = [(one.right, one.said) for one in flat]  # {} where there is no answer yet
+            answered = [(one.right, one.said) for one in flat]  # {} for a question without an answer yet
             return {"phase": "llm", "done": done, "frame": prompter.frame, "answered": answered, **asker.state()}
 
         asker.ask(asked, rotation, lambda flat=flat, done=done: recorder.save({}, state(flat, done)))

@@ -97,10 +97,11 @@ def tokenizer_of(vocabulary: dict[str, int], begin: str) -> PreTrainedTokenizerF
 
 
 def main(argv: list[str]) -> int:
+    """Export the job that the arguments name; returns the exit status."""
     parser = Parser(prog="python -m llm.export", description=__doc__.partition("\n")[0])
     parser.add_argument("job", type=named_path, metavar="JOB", help="the folder of a grid job with --lm_task causal")
-    parser.add_argument("folder", type=named_path, metavar="FOLDER", help="where the model goes; it may not exist")
-    parser.add_argument("--seed", type=int, help="which seed of the job; unset: the best validated")
+    parser.add_argument("folder", type=named_path, metavar="FOLDER", help="a new folder for the model")
+    parser.add_argument("--seed", type=int, help="a seed of the job; unset: the best validated")
     arguments = parser.parse_args(argv)
     try:
         export(arguments.job, arguments.folder, arguments.seed)

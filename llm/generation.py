@@ -43,7 +43,7 @@ def settings(
 @torch.no_grad()
 def continued(model: PreTrainedModel, ids: torch.Tensor, chosen: GenerationConfig) -> torch.Tensor:
     """Return the tokens that the model goes on with after `ids` [R, L]: [R, at most max_new_tokens]. Raises DivergedError."""
-    model.generation_config = chosen  # what is unset in `chosen` would be taken from here
+    model.generation_config = chosen  # values unset in `chosen` would be taken from here
     finite = LogitsProcessorList([_Finite(model)])
     mask = torch.ones_like(ids)
     out = model.generate(input_ids=ids, attention_mask=mask, generation_config=chosen, logits_processor=finite)

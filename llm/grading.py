@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Asked:
-    """A question of an episode and what became of it, by scoring: whether (first, second) coordinate are right."""
+    """A question of an episode and its result by scoring: True for each of (first, second) coordinate that is right."""
 
     question: Question
     right: dict[str, tuple[bool, bool]] = field(default_factory=dict)

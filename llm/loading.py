@@ -42,7 +42,7 @@ def source(config: Config) -> tuple[str, dict[str, str | bool | None]]:
 def _check_file(flag: str, value: str) -> None:
     """Raise BadInput if a GGUF file cannot be read here."""
     if not Path(value).is_file():
-        raise BadInput(flag, value, "there is no such file")
+        raise BadInput(flag, value, "does not exist")
     if find_spec("gguf") is None:
         raise BadInput(flag, value, "takes the package gguf: pip install -r requirements-llm.txt")
 
@@ -55,7 +55,7 @@ def _read_config(place: str, **options: str | bool | None) -> PretrainedConfig:
 
 
 def load_config(config: Config) -> PretrainedConfig:
-    """Return the model's configuration. Raises BadInput if there is no such model, or none that predicts the next token."""
+    """Return the model's configuration. Raises BadInput for a missing model, and for one that does not predict the next token."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
     from transformers.utils import logging
 
@@ -66,7 +66,7 @@ def load_config(config: Config) -> PretrainedConfig:
     if is_gguf(path):
         _check_file(flag, path)
     elif (config.llama2_size or here.is_absolute() or path.startswith(".")) and not here.is_dir():
-        raise BadInput(flag, value, f"there is no folder {path}")
+        raise BadInput(flag, value, f"folder {path} does not exist")
     if here.is_dir() and not (here / "config.json").exists():
         files = sorted(here.glob("*.gguf"))
         hint = f"; name a file in it: --{flag} {files[0]}" if files else ""
@@ -82,7 +82,7 @@ def load_config(config: Config) -> PretrainedConfig:
 
 
 def load_tokenizer(config: Config) -> PreTrainedTokenizerBase:
-    """The model's tokenizer. Raises BadInput if there is no such model, or no tokenizer beside it."""
+    """Return the model's tokenizer. Raises BadInput for a missing model or tokenizer."""
     from transformers import AutoTokenizer
 
     flag, value, path = name_of(config)
@@ -100,7 +100,7 @@ def load_tokenizer(config: Config) -> PreTrainedTokenizerBase:
 
 
 def load_model(config: Config) -> PreTrainedModel:
-    """The model, ready to be asked: on all GPUs with --use_cuda where there are any, else on the CPU. Raises BadInput if it
+    """The model, ready to be asked: on all GPUs with --use_cuda if the machine has any, else on the CPU. Raises BadInput if it
     is no causal language model, or its weights cannot be read or are not all there."""
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GenerationConfig
@@ -145,7 +145,7 @@ def check_quantisation(config: Config) -> None:
     import torch
 
     if not torch.cuda.is_available():
-        raise BadInput("use_quant", "", "4 bits take a GPU, and there is none here; leave the flag out")
+        raise BadInput("use_quant", "", "4 bits take a GPU, and this machine has none; leave the flag out")
     if not config.use_cuda:
         raise BadInput("use_quant", "", "4 bits take a GPU; pass --use_cuda as well")
     if find_spec("bitsandbytes") is None:

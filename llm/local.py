@@ -52,11 +52,11 @@ class LocalModel:
                 take_scores(one, where, candidates, [next(rest) for _ in candidates], self._config.scorings)
 
     def state(self) -> dict[str, Any]:
-        """Return nothing: between episodes there is nothing to know."""
+        """Return no state: between episodes nothing is pending."""
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Do nothing."""
+        """Do nothing: a state holds nothing of a local model."""
 
     def spent(self) -> str:
         """Return the tokens that went through the model, and how fast."""

@@ -76,7 +76,7 @@ def check_causal(config: Config, model: PreTrainedModel, ids: tuple[int, ...]) -
     # Where both are -inf, the model excludes a token.
     some, others = (part.log_softmax(-1).nan_to_num() for part in logits)
     if float((some - others).abs().max()) > max(_LEAK[_is_full(model)], _slack(model, ids)):
-        raise BadInput(flag, value, "is not causal: what follows a token changes its logits, so that it would see the answers")
+        raise BadInput(flag, value, "is not causal: later tokens change its logits, so it would see the answers")
 
 
 def check_generation(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flags.config import Config
     from llm.echo import Echo
 
-BOS_LITERALS = ("<|endoftext|>", "<s>")  # a pretrained model's own stands there, once
+BOS_LITERALS = ("<|endoftext|>", "<s>")  # in their place a pretrained model's own stands once
 _SYSTEM = re.compile(r"<<SYS>>(.*?)<</SYS>>", re.DOTALL)
 Location = tuple[int, int]
 
@@ -34,6 +34,7 @@ class Question:
 
     @property
     def prompt(self) -> str:
+        """Return the text up to the answer."""
         return self.head + self.cue
 
 
@@ -42,8 +43,8 @@ class Answer:
     """A whole sequence with one location as its answer.
 
     The answer's tokens are those from `start` on: before `first_end` stands its first coordinate, from `second` on its second
-    one. Each has at least one token; a token that carries both coordinates belongs to both. Scored are the tokens from
-    `scored` on, where the answers of one question part from what they share: it is the same for all of them, and at most
+    one. Each has at least one token; a token that carries both coordinates belongs to both. Tokens from
+    `scored` on are scored: there the answers of one question begin to differ. `scored` is one number for all of them, at most
     `start`.
     """
 
@@ -153,7 +154,7 @@ class ServerPrompter(Prompter):
         self._system = ""
 
     def with_tokens(self, tokenizer: Echo) -> ServerPrompter:
-        """Return one that reads tokens off the server."""
+        """Return a prompter that reads tokens off the server."""
         return ServerPrompter(self._config, self._encoder, tokenizer)
 
     def messages(self, question: Question) -> list[dict[str, str]]:
@@ -162,7 +163,7 @@ class ServerPrompter(Prompter):
         return [*system, {"role": "user", "content": question.prompt}]
 
     def _first_tokens(self) -> list[int]:
-        return []  # which are there, if the server's tokenizer writes any
+        return []  # a server's tokenizer adds its own, if any
 
     def _head(self, context: str) -> str:
         if not self.is_chat:

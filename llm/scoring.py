@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Pace:
-    """The way in which a model is run, and how much of it was.
+    """Settings of a model's passes, and a count of the tokens that went through it.
 
     rows_at_once: sequences in a pass, at most. shared: what answers share is run once, and its KV cache serves them all;
     else every answer is a flat sequence. Then tokens that went through the model, and those that would have without sharing.
@@ -37,12 +37,11 @@ class Pace:
     seconds: float = 0.0
 
     def halve(self, error: Exception) -> None:
-        """Halve the rows of a pass after an out-of-memory error. Raises it again if there is nothing left to halve, and any
-        other error."""
+        """Halve the rows of a pass after an out-of-memory error. Raises it again if a single row is left, and any other error."""
         if self.rows_at_once == 1 or not is_out_of_memory(error):
             raise error
         self.rows_at_once //= 2
-        say(f"main.py: out of memory; going on with {self.rows_at_once} sequences at once")
+        say(f"main.py: out of memory; continuing with {self.rows_at_once} sequences at once")
 
 
 @dataclass(frozen=True)
@@ -68,14 +67,13 @@ class _Rows:
 
 @torch.no_grad()
 def score(model: PreTrainedModel, episodes: list[list[Answer]], pace: Pace) -> list[list[Scores]]:
-    """Score the answers of each episode. Where the pace is `shared`, the tokens that all answers of an episode begin with are
-    run once; otherwise every answer is a flat sequence of its own: the same numbers. Raises DivergedError if one is not
-    finite."""
+    """Score the answers of each episode. With a `shared` pace, the tokens that all answers of an episode begin with
+    are run once; else every answer is a flat sequence. The numbers are the same. Raises DivergedError if one is not finite."""
     started = time.perf_counter()
     parts = [_rows_of(answers, pace.shared) for answers in episodes]
     pace.flat_tokens += sum(len(answer.ids) - 1 for answers in episodes for answer in answers)
     found: list[list[Scores]] = [[] for _ in episodes]
-    # Prefixes of one length are run together, so that nothing is padded before what is looked at.
+    # Prefixes of one length are run together, so that nothing is padded before the tokens that are scored.
     for length in sorted({len(part.prefix) for part in parts}):
         members = [i for i, part in enumerate(parts) if len(part.prefix) == length]
         for i, scores in zip(members, _score_equal([parts[i] for i in members], model, pace), strict=True):
@@ -168,8 +166,8 @@ def not_finite(model: PreTrainedModel) -> DivergedError:
 
 
 def first_location(text: str) -> tuple[int | None, int | None]:
-    """The first two whole numbers of a text, if they stand on one line with other characters between them; for what is not
-    there, None. What comes after them does not count."""
+    """Return the first two whole numbers of a text, if one line has both, with other characters between them; None for a missing
+    one. The text after them does not count."""
     numbers = re.search(r"(\d+)(?:[^\d\n]+(\d+))?", text)
     if numbers is None:
         return None, None

@@ -1,1 +1,1 @@
-"""What a job would do: its cost, and the episodes it would draw. Computes nothing that is kept."""
+"""Preview of a job: its cost, and the episodes it would draw. Computes nothing that is kept."""

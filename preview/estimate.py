@@ -1,4 +1,4 @@
-"""What a job will do and what it will cost: the answer to `--dry_run`."""
+"""Plan and cost of a job: the answer to `--dry_run`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Work:
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What a stage of metalearning, or finetuning, works with: flags, episodes and model."""
+    """Flags, episodes and model of finetuning, or of a stage of metalearning."""
 
     config: Config
     encoder: Encoder
@@ -46,16 +46,18 @@ class Setting:
 
     @classmethod
     def of_stage(cls, stage: Stage, encoder: Encoder, device: torch.device) -> Setting:
+        """Return the setting of a stage of metalearning."""
         model = models.model_of(stage.config, encoder)
         return cls(stage.config, encoder.of(stage.config), model, device)
 
     @functools.cached_property
     def episode(self) -> Episodes:
-        """An episode like all others."""
+        """Return an episode; all have its shape."""
         return self.encoder.episodes(self.config.seed, "test", self.config.pt_rot_cond, self.config.pt_cond, 1)
 
     @property
     def n_parameters(self) -> int:
+        """Return the number of the model's parameters."""
         return sum(p.numel() for p in self.model.parameters())
 
 

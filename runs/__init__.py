@@ -1,1 +1,1 @@
-"""What a job leaves on disk, how it survives being killed, and how it tells where it is. Knows nothing of science."""
+"""A job on disk: its files, how it survives being killed, and how it tells its progress. Knows nothing of science."""

@@ -22,7 +22,7 @@ class Damaged(Exception):
 
 
 def write_weights(path: Path, weights: dict[str, Tensor]) -> None:
-    """A safetensors file; equal weights give equal bytes (with one metadata key: several have no fixed order)."""
+    """Write a safetensors file; equal weights give equal bytes (with one metadata key: several have no fixed order)."""
     contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
     write_atomically(path, safetensors.torch.save(contiguous, metadata={"format": "pt"}))
 
@@ -40,7 +40,7 @@ def save(folder: Path, generation: int, tensors: dict[str, Tensor], state: State
 
 
 def load(folder: Path) -> tuple[int, dict[str, Tensor], State] | None:
-    """The newest undamaged state: its generation, tensors and values; None if nothing was saved.
+    """Return the newest undamaged state: its generation, tensors and values; None if nothing was saved.
 
     A damaged file is passed over with a warning. Raises Damaged if all that was saved is.
     """
@@ -53,12 +53,12 @@ def load(folder: Path) -> tuple[int, dict[str, Tensor], State] | None:
     if damaged and not found:
         raise Damaged(f"{'; '.join(damaged)}; pass --no_resume to start anew")
     for line in damaged:
-        warnings.warn(f"{line}; going on from the state saved before it", stacklevel=2)
+        warnings.warn(f"{line}; resuming from the state saved before it", stacklevel=2)
     return max(found, key=lambda item: item[0]) if found else None
 
 
 def discard(folder: Path) -> None:
-    """Remove the saved states of a job that is done: nothing can go on from them, and they are large."""
+    """Remove the saved states of a job that is done: nothing can resume from them, and they are large."""
     for path in _files(folder):
         path.unlink(missing_ok=True)
 

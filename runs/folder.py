@@ -1,4 +1,4 @@
-"""Whose folder it is: nothing that is in one is ever deleted. Imports nothing heavy, so that a finished job answers at once."""
+"""Ownership of a job's folder, in which nothing is ever deleted. Imports nothing heavy, so that a finished job answers at once."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def is_finished(folder: Path, flags: dict, overwrite: bool = False, defaults: di
     recorded = None if recorded is None else {**defaults, **recorded}
     if recorded is not None and recorded != flags:
         names = [name for name in sorted({*flags, *recorded}) if flags.get(name) != recorded.get(name)]
-        listed = ", ".join(f"--{name} {recorded.get(name)} there, {flags.get(name)} here" for name in names)
+        listed = ", ".join(f"--{name} {recorded.get(name)} instead of {flags.get(name)}" for name in names)
         raise FolderTaken(
             f"holds a job with other flags ({listed}); name another folder with --out_dir, or pass --overwrite to move it aside"
         )
@@ -49,7 +49,7 @@ def is_finished(folder: Path, flags: dict, overwrite: bool = False, defaults: di
 
 @dataclass(frozen=True)
 class Claim:
-    """A folder that is held: the lock, the folders that were made for it, the lowest first, and where its old content went."""
+    """A folder that is held: its lock, the folders made for it (the lowest first), and the place of its old content."""
 
     lock: Lock
     made: list[Path]
@@ -68,9 +68,9 @@ class Claim:
 def claim(folder: Path, overwrite: bool = False, resume: bool = True, should_stop: Callable[[], bool] = lambda: False) -> Claim:
     """Make a folder to write to, and hold it, after `is_finished` had no objection.
 
-    An unfinished job in the folder is resumed, or moved aside without `resume`; with `overwrite` whatever is in the folder is
-    moved aside, to NAME.old. All of that is done while the folder is held. Raises OSError if the folder cannot be made or written
-    to, Held if a job holds it, or one below it that would be moved aside, StoppedWaiting as `Lock` does.
+    An unfinished job in the folder is resumed, or moved aside without `resume`. With `overwrite` the folder is moved aside, to
+    NAME.old, whatever it holds. All of that is done while the folder is held. Raises OSError if the folder cannot be made or
+    written to. Raises Held if a job holds it, or one below it that would be moved aside, StoppedWaiting as `Lock` does.
     """
     made = _make(folder)
     lock = Lock(folder, should_stop)
@@ -107,7 +107,7 @@ def _move_aside(folder: Path) -> Path:
 
 
 def recorded_config(folder: Path) -> dict:
-    """What the job in a folder recorded of itself: flags and environment; empty if there is none.
+    """Return the flags and environment that the job in a folder recorded; empty without a config.json.
 
     Raises FolderTaken for a config.json that no job wrote.
     """
@@ -123,8 +123,8 @@ def recorded_config(folder: Path) -> dict:
 
 
 def _content(folder: Path, everything: bool = False) -> list[str]:
-    """Return what a folder holds, beside the lock. What a job leaves that was killed while it began does not count either, unless
-    `everything` does."""
+    """Return the names in a folder, without the lock. Without `everything`, files of a job that was killed while it began do not
+    count either."""
     found = [name for name in os.listdir(folder) if name != lock.NAME]
     if everything:
         return found

@@ -1,4 +1,4 @@
-"""What a lock file says of the job that holds it."""
+"""Content of a lock file: the job that holds it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def write(descriptor: int, holder: Holder) -> None:
 
 
 def of(path: Path) -> Holder | None:
-    """Return what the lock at a path says; None if there is none, or none that can be read."""
+    """Return the holder that the lock at a path names; None without a readable lock."""
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY | PLAIN)
         try:
@@ -81,4 +81,5 @@ def read(descriptor: int) -> Holder | None:
 
 
 def token(holder: Holder | None) -> str | None:
+    """Return the token of a holder, which tells two holds apart; None without one."""
     return holder.get("token") if holder else None

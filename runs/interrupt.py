@@ -1,4 +1,4 @@
-"""Signals that ask a job to stop, and the word about where it is."""
+"""Signals that ask a job to stop, and the line that tells its progress."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ class Interrupted(Exception):
 
 
 class StopFlag:
-    """Set by the first signal that asks to stop, once `listen` was called; a second Ctrl-C stops at once, losing what
-    was not saved."""
+    """Flag that the first stop signal sets, once `listen` was called. A second Ctrl-C stops at once; unsaved work is lost."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -31,6 +30,7 @@ class StopFlag:
         return self.signal.name if self.signal is not None else ""
 
     def listen(self) -> StopFlag:
+        """Handle stop signals from now on; SIGHUP only if it is not ignored. Returns itself."""
         for number in STOP_SIGNALS:
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores it
                 signal.signal(number, self._set)
@@ -43,7 +43,7 @@ class StopFlag:
 
 
 class Progress:
-    """How far one phase is: a bar on a terminal, elsewhere a plain line every `every` seconds."""
+    """Progress of one phase: a bar on a terminal, elsewhere a plain line every `every` seconds."""
 
     def __init__(self, phase: str, total: int, done: int = 0, every: float = 30.0):
         self.phase, self.total, self.done, self.every = phase, total, done, every
@@ -52,7 +52,7 @@ class Progress:
         self._values: dict[str, float] = {}
 
     def update(self, news: dict[str, float], steps: int) -> None:
-        """Some steps more; what is new stays beside them until there is something newer."""
+        """Add steps. A value of `news` is shown until a newer one replaces it."""
         self.done += steps
         self._values.update(news)
         if self._bar is not None:
@@ -69,10 +69,11 @@ class Progress:
         return ", ".join(f"{what} {value:.3f}" for what, value in self._values.items())
 
     def seconds_left(self) -> float:
-        """At the pace so far; 0 before there is one."""
+        """Return the seconds left at the pace so far; 0 before the first step."""
         steps = self.done - self._at_start
         return (time.monotonic() - self._started) / steps * (self.total - self.done) if steps else 0.0
 
     def close(self) -> None:
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()

@@ -1,9 +1,9 @@
-"""Who holds a job's folder: one job at a time writes to it.
+"""Lock of a job's folder: one job at a time writes to it.
 
 A job locks the file lock.json in its folder (flock) for its whole life. The kernel frees that lock when the process ends, however
 it ends, in any container; a stopped process keeps it. The file also names the holder, and counts up while the holder lives.
 
-The count decides where the kernel's lock says nothing: on a file system without locks, and for a holder on another machine, whose
+The count decides where the kernel's lock says nothing. That is a file system without locks, or a holder on another machine whose
 locks the file system may not carry. There a job watches the count before it takes over. Clocks of two machines are never compared.
 """
 
@@ -36,7 +36,7 @@ class Held(Exception):
 
 
 class LostLock(Exception):
-    """This job does not hold its folder any more: the folder is gone, or another job took it over."""
+    """The job no longer holds its folder: the folder is gone, or another job took it over."""
 
 
 class _Ended(Exception):
@@ -91,7 +91,7 @@ class Lock:
 
 
 def look(folder: Path) -> tuple[str, Holder | None]:
-    """Return who holds a folder, without waiting and without changing anything.
+    """Return the holder of a folder. Waits for nothing, changes nothing.
 
     The first word is "held"; "free"; or "unknown": only watching its count could tell whether the holder lives. The second is what
     the holder said of itself, if that can be read.

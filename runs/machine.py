@@ -1,4 +1,4 @@
-"""What a job runs on: the device, and what is recorded of it."""
+"""Machine of a job: the device, and what is recorded of it."""
 
 from __future__ import annotations
 
@@ -21,18 +21,20 @@ if TYPE_CHECKING:
 
 
 def device_of(config: Config) -> torch.device:
-    """A GPU if one is asked for and there, else the CPU, with its threads set."""
+    """Return a GPU if one is asked for and present, else the CPU, with its threads set."""
     import torch
 
     if config.use_cuda and not torch.cuda.is_available():
-        say("main.py: --use_cuda: there is no GPU here; going on with the CPU")
+        say("main.py: --use_cuda: this machine has no GPU; using the CPU")
     torch.set_num_threads(config.threads or usual_threads())
     return torch.device("cuda" if config.use_cuda and torch.cuda.is_available() else "cpu")
 
 
 def usual_threads(root: Path = Path("/")) -> int:
-    """Return the number of CPU threads of a job without --threads: OMP_NUM_THREADS if it is set to a number, else the cores
-    that this process may use, but no more than its cgroup's CPU quota pays for. `root` holds proc and sys."""
+    """Return a job's CPU threads without --threads: OMP_NUM_THREADS if it is a number.
+
+    Else they are the cores that this process may use, within its cgroup's CPU quota. `root` holds proc and sys.
+    """
     wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # a list has a number for each level of nesting
     if wanted.isdecimal() and int(wanted) > 0:
         return min(int(wanted), 1024)  # as many as --threads takes
@@ -66,7 +68,7 @@ def _quotas(root: Path) -> Iterator[float]:
 
 
 def environment(device: torch.device) -> dict:
-    """What is recorded beside the flags."""
+    """Return what is recorded beside the flags: commit, versions, device and threads."""
     import numpy
     import torch
     import transformers
@@ -103,10 +105,10 @@ def commit() -> str | None:
 
 
 def note_other_environment(folder: Path, here: dict) -> None:
-    """Say so if an unfinished job goes on where the last bits of its numbers may come out otherwise."""
+    """Warn if an unfinished job resumes where its numbers may differ in their last digits."""
     there = recorded_config(folder).get("environment", here)
     other = [
         f"{key} {here[key]} instead of {there.get(key)}" for key in ("device", "threads", "torch") if here[key] != there.get(key)
     ]
     if other:
-        say(f"main.py: going on with {', '.join(other)}: numbers may differ in their last digits")
+        say(f"main.py: resuming with {', '.join(other)}: numbers may differ in their last digits")

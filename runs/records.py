@@ -33,7 +33,7 @@ HEARTBEAT_SECONDS = 10.0
 
 
 class Recorder:
-    """Writes what an unfinished job leaves into its folder (see `runs.folder.claim`); what was saved there is gone on from.
+    """Writes what an unfinished job leaves into its folder (see `runs.folder.claim`); it resumes from the state saved there.
 
     flags: what decides the job's numbers. execution, environment: what is recorded beside (flags that say how it is
     run; versions, threads, …). lock: the hold on the folder, if others might write to it. `tensors` and `state` are what
@@ -66,7 +66,7 @@ class Recorder:
         self._files = {table: self._open_table(table, lengths.get(table, 0)) for table in tables}
         self._save_seconds, self._last_save = save_minutes * 60, time.monotonic()
         self._stop = stop or StopFlag()
-        self.tracker: Tracker | None = None  # may be set; is sent what is measured
+        self.tracker: Tracker | None = None  # may be set; gets the measured values
         self._progress: Progress | None = None
         self._news: dict[str, float] = {}
         self._last_heartbeat = 0.0
@@ -94,20 +94,23 @@ class Recorder:
         self._files[table].flush()
 
     def write_weights(self, name: str, weights: dict[str, Tensor]) -> None:
+        """Write a safetensors file of this name to checkpoints/. Raises LostLock."""
         self._check_lock()
         checkpoint.write_weights(self.checkpoints / name, weights)
 
     def write_json(self, name: str, content: object) -> None:
+        """Write a JSON file to the folder. Raises LostLock."""
         self._check_lock()
         files.write_json(self.folder / name, content)
 
     def write_text(self, name: str, text: str) -> None:
+        """Write a UTF-8 text to the folder, or to a folder in it. Raises LostLock."""
         self._check_lock()
         (self.folder / name).parent.mkdir(exist_ok=True)
         files.write_atomically(self.folder / name, text.encode())
 
     def start(self, phase: str, total: int, done: int) -> None:
-        """A phase of `total` steps begins, or goes on after `done` of them."""
+        """Begin a phase of `total` steps, or resume it after `done` of them."""
         self._progress = Progress(phase, total, done)
         self._report()
 
@@ -116,7 +119,7 @@ class Recorder:
         self._news.update(measured)
 
     def tick(self, steps: int = 1) -> None:
-        """Steps of the phase are done; with `steps` 0 the first one is about to begin."""
+        """Count steps of the phase, and show what was measured. With `steps` 0 the first one is about to begin."""
         progress = self._progress
         if progress is None:
             raise ValueError("a step of no phase")
@@ -138,11 +141,11 @@ class Recorder:
         terminal.say(line)
 
     def save_due(self) -> bool:
-        """Whether it is time to save, or a signal asks for it."""
+        """Return True if it is time to save, or a signal asks for it."""
         return self._stop.signal is not None or time.monotonic() - self._last_save >= self._save_seconds
 
     def save(self, tensors: dict[str, Tensor], state: checkpoint.State) -> None:
-        """Save all that is needed to go on from here. Raises Interrupted if a signal asked to stop, LostLock if the folder
+        """Save all that is needed to resume from here. Raises Interrupted if a signal asked to stop, LostLock if the folder
         is another job's by now."""
         self._check_lock()
         lengths = self._flush_tables()

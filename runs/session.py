@@ -1,4 +1,4 @@
-"""From a hold on the job's folder to an exit status: what happens around the work of any job."""
+"""Session of a job, from a hold on its folder to an exit status: what happens around the work of any job."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ DONE, FAILED, BAD_INPUT, HELD, REQUEUE = 0, 1, 2, 3, 75
 
 
 def check_folder(config: Config) -> bool:
-    """Whether the job is finished. Raises BadInput for a folder, tracker or file that it cannot write to, Held for a
-    folder that another job is writing to."""
+    """Return True if the job is finished.
+
+    Raises BadInput for a folder, tracker or file that it cannot write to, Held for a folder that another job is writing to.
+    """
     if config.log_with and not tracking.is_installed(config.log_with):
         raise BadInput("log_with", config.log_with, f"is not installed here: pip install {config.log_with}")
     with bad_folder(config):
@@ -49,7 +51,7 @@ def check_folder(config: Config) -> bool:
 
 
 def holds_finished(config: Config, overwrite: bool = False) -> bool:
-    """Whether this job is finished in its folder (see `runs.folder.is_finished`)."""
+    """Return True if this job is finished in its folder (see `runs.folder.is_finished`)."""
     return is_finished(config.folder, config.defining_values(), overwrite, unrecorded(config))
 
 
@@ -119,7 +121,7 @@ def in_folder(
     except Interrupted as signal:
         if recorder is not None:
             recorder.close()
-        say(f"main.py: {signal}: saved in {folder}; the same command goes on from there")
+        say(f"main.py: {signal}: saved in {folder}; the same command resumes it")
         return REQUEUE
     except (DivergedError, Damaged, LostLock, OSError, MemoryError, torch.OutOfMemoryError) as error:
         if recorder is not None:

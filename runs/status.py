@@ -1,12 +1,19 @@
-"""Where the jobs of a sweep are: a line for each job that the scripts expect.
+"""Status of a sweep's jobs: a line for each job that the scripts expect.
 
 python -m runs.status [NAME ...] [FLAGS]
 
 NAME: scripts to look at (all). FLAGS: those that the jobs were submitted with. The scripts' own variables say which sweep is
 meant: PRESET, SEEDS, SEEDS_PER_JOB, BASE.
-States: done; running (step of steps, time left, age of the last heartbeat); unknown (held from another machine, or without locks:
-the heartbeat's age tells whether it runs); stopped (killed or waiting in a queue; the same job resumes); failed (its last error);
-missing (not begun); refused (main.py would not write there: another job's flags, or no job's files); unreadable (why).
+States:
+
+done
+running     step of steps, time left, age of the last heartbeat
+unknown     held from another machine, or without locks: the heartbeat's age tells whether it runs
+stopped     killed or waiting in a queue; the same job resumes
+failed      its last error
+missing     not begun
+refused     main.py would not write to its folder: another job's flags, or files that are not of a job
+unreadable  why
 """
 
 from __future__ import annotations
@@ -37,7 +44,7 @@ def main(arguments: list[str]) -> int:
     known = names()
     for name in asked:
         if name not in known:
-            say(f"runs.status: {name}: there is no such script; there are {', '.join(known)}")
+            say(f"runs.status: {name}: unknown script; the scripts are {', '.join(known)}")
             return 2
     states: Counter[str] = Counter()
     lines = []

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class NoList(Exception):
-    """A script that could not list its elements; it has said why."""
+    """A script that could not list its elements, and has printed the reason."""
 
 
 def names() -> list[str]:

@@ -1,4 +1,4 @@
-"""What a command says to people. A message that cannot be shown or written never stops a command.
+"""Messages of a command to people. A message that cannot be shown or written never stops a command.
 
 Files are UTF-8; a terminal gets what it can show, with `?` for the rest.
 """
@@ -92,7 +92,7 @@ class _Unfailing(io.RawIOBase):
 def _replace_streams() -> None:
     """Put unfailing streams in place of stdout and stderr. Without this a full disk under one of them, or a closed terminal,
     raises in whatever library prints."""
-    for descriptor in range(3):  # one that is closed would be the next file's, and that file would get what is printed
+    for descriptor in range(3):  # the next file opened would take a closed one, and get the printed text
         try:
             os.fstat(descriptor)
         except OSError:

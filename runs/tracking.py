@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 
 def is_installed(name: str) -> bool:
+    """Return True if a module of this name can be imported."""
     return find_spec(name) is not None
 
 
 class Tracker:
     """Sends what a job measures to tensorboard (files in the job's folder) or wandb. One that fails is left alone from then on,
-    after a warning: the job goes on without it."""
+    after a warning: the job continues without it."""
 
     def __init__(self, name: str, folder: Path, flags: dict):
         self._name = name
@@ -33,12 +34,13 @@ class Tracker:
             self._accelerator.init_trackers("tracking", config=simple)
 
     def log(self, phase: str, step: int, values: dict[str, float]) -> None:
-        """Values measured at a step of a phase."""
+        """Send values measured at a step of a phase."""
         with self._may_fail():
             if self._accelerator is not None:
                 self._accelerator.log({f"{phase}/{what}": value for what, value in values.items()}, step=step)
 
     def close(self) -> None:
+        """End the run; a failure is a warning."""
         with self._may_fail():
             if self._accelerator is not None:
                 self._accelerator.end_training()
@@ -50,4 +52,4 @@ class Tracker:
         except Exception as error:  # whatever a tracker's library raises
             self._accelerator = None
             why = str(error).strip().partition("\n")[0] or type(error).__name__
-            say(f"main.py: --log_with {self._name} failed ({why}); the job goes on without it")
+            say(f"main.py: --log_with {self._name} failed ({why}); the job continues without it")

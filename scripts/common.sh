@@ -167,7 +167,7 @@ run_of_array() {
             "$SWEEP_NAME" "$n" "$SLURM_ARRAY_TASK_MAX" "$SWEEP_NAME" >&2
     fi
     if ((id > n)); then
-        echo "$SWEEP_NAME: there are only $n elements; nothing to do"
+        echo "$SWEEP_NAME: the sweep has only $n elements; nothing to do"
     else
         check_element "$id"
         run_under_slurm "$id"
@@ -180,7 +180,7 @@ here() {
     "$PYTHON" main.py "${flags[@]}"
 }
 
-# The job saves and leaves with status 75 when it is asked to stop; then it is put back into the queue and goes on from there.
+# The job saves and leaves with status 75 when it is asked to stop; then it is put back into the queue and resumes.
 run_under_slurm() {
     local pid status
     set_flags "$1"
@@ -203,7 +203,7 @@ run_under_slurm() {
             if scontrol requeue "$SLURM_JOB_ID"; then
                 sleep 60 # until SLURM ends this start
             else
-                echo "$SWEEP_NAME: element $1 could not be put back into the queue; submit it again, it goes on from there" >&2
+                echo "$SWEEP_NAME: element $1 could not be put back into the queue; submit it again, and it resumes" >&2
             fi
             ;;
     esac

@@ -35,7 +35,7 @@ site_failed() {
         */settings.sh) what="its last command" ;;
         *) what="$2, line $3, ${4%%$'\n'*}" ;;
     esac
-    echo "$SWEEP_NAME: scripts/site.sh: $what: failed with status $1; going on" >&2
+    echo "$SWEEP_NAME: scripts/site.sh: $what: failed with status $1; continuing" >&2
 }
 
 # A site's files are seldom written for `set -eu`, and what they print must not stand in a list of elements.
@@ -151,7 +151,7 @@ find_python() {
     local found
     PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
     if ! found=$(type -P -- "$PYTHON"); then
-        fail "PYTHON=$PYTHON: there is no such program; name an interpreter that has this project's packages"
+        fail "PYTHON=$PYTHON: does not exist; name an interpreter that has this project's packages"
     fi
     case $found in
         /*) PYTHON=$found ;;

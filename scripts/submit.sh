@@ -34,9 +34,9 @@ for word in ${words[@]+"${words[@]}"}; do
 done
 if [ -z "$what" ]; then fail "name a sweep (${known[*]}), or --all"; fi
 if [[ $what != --all && " ${known[*]} " != *" $what "* ]]; then
-    fail "$what: there is no such sweep; there are ${known[*]}"
+    fail "$what: unknown sweep; the sweeps are ${known[*]}"
 fi
-if [ -z "$dry_run" ] && ! type -P sbatch > /dev/null; then fail "there is no sbatch here; without SLURM: bash scripts/NAME.sh"; fi
+if [ -z "$dry_run" ] && ! type -P sbatch > /dev/null; then fail "sbatch is not installed here; without SLURM: bash scripts/NAME.sh"; fi
 
 # What is decided now holds in the job: not what its own environment says.
 decided=("PRESET=${PRESET:-paper}" "PYTHON=$PYTHON")
@@ -113,7 +113,7 @@ weights=${CACHE_DIR:-${HOME:-~}/.cache/llama2}/Llama-2-70b-hf
 if [ -d "$weights" ]; then
     sweeps+=(grid_llama_70b)
 else
-    echo "submit.sh: grid_llama_70b left out: there is no $weights (CACHE_DIR)" >&2
+    echo "submit.sh: grid_llama_70b left out: $weights does not exist (CACHE_DIR)" >&2
 fi
 for name in "${sweeps[@]}"; do check "$name"; done
 for task in "${tasks[@]}"; do

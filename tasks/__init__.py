@@ -49,7 +49,7 @@ def _imported(name: str) -> Entry:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):  # the module lacks another one
             raise NoTask(f"cannot be imported: {_in_a_line(error)}") from None
-        raise NoTask(f"there is no module {error.name}; a task is one of {', '.join(TASKS)}, or PACKAGE.MODULE") from None
+        raise NoTask(f"module {error.name} does not exist; a task is one of {', '.join(TASKS)}, or PACKAGE.MODULE") from None
     except Exception as error:  # whatever its author left there
         raise NoTask(f"cannot be imported: {_in_a_line(error)}") from error
     if not isinstance(entry, Entry):
@@ -86,7 +86,7 @@ def curricula() -> tuple[str, ...]:
 
 
 def chance(flags: Flags, rotation: str = "unrotated") -> float:
-    """Return the accuracy of who knows the answers of a rotation, but not which belongs to what, in a job with these flags."""
+    """Return the chance level: the accuracy of a uniform guess among the answers of a rotation, in a job with these flags."""
     return entry_of(flags["task"]).chance(flags, rotation)
 
 

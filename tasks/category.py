@@ -53,7 +53,7 @@ class CategoryTask:
                 f"must be less than n_symbols², {config.n_symbols**2}: novel items are needed as well",
             )
         if config.n_labels_per_task > config.n_labels:
-            raise BadInput("n_labels_per_task", config.n_labels_per_task, f"there are only --n_labels {config.n_labels}")
+            raise BadInput("n_labels_per_task", config.n_labels_per_task, f"must be at most --n_labels {config.n_labels}")
         if config.n_labels_per_task == 4 and config.n_rel_dims == 1:
             raise BadInput("n_labels_per_task", 4, "needs --n_rel_dims 2: one dimension separates two labels")
         if config.n_distractors > config.n_task_dims - 2:
@@ -121,8 +121,8 @@ class CategoryTask:
     def _dimension_pairs(self, seed: int, split: str, n: int) -> np.ndarray:
         """The ordered pairs of dimensions [n, 2] of a split; no two splits share a pair. Tests come first, then
         validation, then metalearning, so that the number of metalearning episodes changes no test. No pair comes
-        twice, unless metalearning has more episodes than there are pairs left: then it goes through these in rounds,
-        and labels, relevant dimension and items are drawn anew each time, so that no pair has an answer of its own."""
+        twice, unless metalearning has more episodes than pairs are left. Then it uses these in rounds. Labels, relevant
+        dimension and items are drawn anew each time, so that no pair has an answer of its own."""
         if seed not in self._pairs:
             number = stream(seed, "category pairs").permutation(self.n_dims * (self.n_dims - 1))
             first, second = number // (self.n_dims - 1), number % (self.n_dims - 1)

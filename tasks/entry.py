@@ -1,4 +1,4 @@
-"""What the program knows of a task before it imports the task: plain values, and functions of the flags."""
+"""Entry of a task, known before the task is imported: plain values, and functions of the flags."""
 
 from __future__ import annotations
 

@@ -55,14 +55,14 @@ class GridTask:
         """Raise BadInput for grid flags that cannot work together."""
         n_words = min(len(prompts.COLORS), len(prompts.ANIMALS))
         if config.real_words and config.n_symbols > n_words:
-            raise BadInput("n_symbols", config.n_symbols, f"with --real_words there are {n_words} words for colours and animals")
+            raise BadInput("n_symbols", config.n_symbols, f"must be at most {n_words} with --real_words")
         if config.real_words and config.n_positions > 1:
             raise BadInput("n_positions", config.n_positions, "must be 1 with --real_words")
         if config.generate_all and config.n_positions > 1:
             raise BadInput("n_positions", config.n_positions, "must be 1 with --generate_all")
         if config.n_positions > config.n_symbols:
             raise BadInput(
-                "n_positions", config.n_positions, f"a name takes different symbols, and --n_symbols is {config.n_symbols}"
+                "n_positions", config.n_positions, f"must be at most --n_symbols {config.n_symbols}: a name's symbols differ"
             )
         n_names = perm(config.n_symbols, config.n_positions)
         if n_names < SIDE:
@@ -85,7 +85,7 @@ class GridTask:
             raise BadInput("n_symbols", config.n_symbols, f"{n_distinct} different episodes are asked for ({parts}), {exist} exist")
 
     def n_namings(self) -> int:
-        """In how many ways an episode's colours and animals can be named, their order counting."""
+        """Return the number of ways to name an episode's colours and animals, their order counting."""
         return perm(perm(self.n_symbols, self.n_positions), SIDE) ** 2
 
     def draw(self, seed: int, split: str, rotation: str, curriculum: str, n: int) -> Items:
@@ -121,8 +121,8 @@ class GridTask:
         return np.concatenate(slots, axis=2).astype(np.int32)
 
     def _episode_names(self, seed: int, split: str, rotation: str, curriculum: str, n: int) -> np.ndarray:
-        """Rows of the seed's table of names: tests of the FIRST curricula (8 conditions), validation, metalearning, in this
-        order, so that the number of metalearning episodes changes no test; then tests of later curricula."""
+        """Rows of the seed's table of names: tests of the FIRST curricula (8 conditions), validation, metalearning, tests of
+        later curricula, in this order. So the number of metalearning episodes changes no test of the FIRST curricula."""
         if seed not in self._names:
             self._names[seed] = self._allot_names(seed)
         n_first = len(ROTATIONS) * len(FIRST) * self.n_test

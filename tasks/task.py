@@ -1,4 +1,4 @@
-"""What a task must offer: episodes as `Items`. What a text looks like around them is the business of data.py."""
+"""Contract of a task: it offers episodes as `Items`. data.py writes the text around them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Items:
 
 
 class Task(Protocol):
-    """What data.py needs of a task."""
+    """Methods and values of a task that data.py needs."""
 
     words: tuple[str, ...]  # every word of cues and answers
     curricula: tuple[str, ...]  # context curricula

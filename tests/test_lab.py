@@ -49,7 +49,7 @@ def test_changed_contexts_by_hand(lab):
     assert (less.queries == episodes.queries).all()
     assert lab.answers(lab.ensemble([0]), less).shape == (1, 2, 25)
     for item in (0, 9):
-        with pytest.raises(ValueError, match=f"item {item} cannot be left out; there are items 1 to 8"):
+        with pytest.raises(ValueError, match=f"item {item} cannot be left out; choose 1 to 8"):
             without_item(episodes, examples, item)
 
 

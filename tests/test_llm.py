@@ -183,7 +183,7 @@ def test_out_of_memory_halves_and_goes_on(setting, monkeypatch, capsys):
     pace = Pace(rows_at_once=16)
     little = score(model, [answers], pace)
     assert pace.rows_at_once == 2
-    assert "out of memory; going on with 2 sequences at once" in capsys.readouterr().err
+    assert "out of memory; continuing with 2 sequences at once" in capsys.readouterr().err
     for a, b in zip(plenty[0], little[0], strict=True):
         np.testing.assert_allclose(a.log_p, b.log_p, atol=1e-5)
     monkeypatch.setattr(scoring, "_run", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
@@ -278,7 +278,7 @@ def _broken(folders, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--llm ./nowhere", "--llm ./nowhere: there is no folder ./nowhere"),
+        ("--llm ./nowhere", "--llm ./nowhere: folder ./nowhere does not exist"),
         ("--llm empty", "--llm empty: empty holds no model (config.json)"),
         ("--llm no_tokenizer", "--llm no_tokenizer: no_tokenizer holds no tokenizer"),
         ("--llm no_weights", "--llm no_weights: cannot be loaded (Error no file named"),
@@ -288,11 +288,11 @@ def _broken(folders, tmp_path) -> None:
             "--llama2_size 70B --cache_dir .",
             "--llama2_size 70B: must be one of 7b, 7b-chat, 13b, 13b-chat, 70b, 70b-chat; did you mean 70b?",
         ),
-        ("--llama2_size 7b --cache_dir .", "--llama2_size 7b: there is no folder Llama-2-7b-hf"),
+        ("--llama2_size 7b --cache_dir .", "--llama2_size 7b: folder Llama-2-7b-hf does not exist"),
         ("--llama2_size 7b", "--cache_dir: unset; name the folder that holds Llama-2-7b-hf"),
         ("--llm ok --use_quant --use_cuda", "--use_quant: 4 bits take a GPU, and there is none here"),
         ("--llm ok --scoring argmax,best", "--scoring argmax,best: 'best' is none of argmax, candidates, generate"),
-        ("--llm ok --task category", "--task category: --experiment llm has grid"),
+        ("--llm ok --task category", "--task category: --experiment llm takes grid"),
         ("--llm ok --n_runs 2", "--n_runs 2: a pretrained model has no seeds"),
         ("--experiment llm", "--llm: --experiment llm takes a model: --llm NAME_OR_PATH"),
         ("--chat_template", "--chat_template: is for --experiment llm, and this is icl_iwl"),

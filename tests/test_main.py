@@ -76,7 +76,7 @@ def test_other_flags_in_its_folder_are_an_error(finished_job):
     other = run_main(*TINY[task].split(), "--n_runs", "1", "--out_dir", str(folder))
     assert other.returncode == 2
     assert other.stderr.count("\n") == 1
-    assert "--n_runs 2 there, 1 here" in other.stderr
+    assert "--n_runs 2 instead of 1" in other.stderr
     assert contents(folder) == before
 
 
@@ -123,7 +123,7 @@ def test_a_signal_saves_and_asks_to_be_requeued(finished_job, tmp_path, phase_fi
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate()
     assert process.returncode == 75, errors
-    assert f"SIGTERM: saved in {folder}; the same command goes on from there" in errors
+    assert f"SIGTERM: saved in {folder}; the same command resumes it" in errors
     progress = json.loads((folder / "progress.json").read_text())
     assert progress["phase"] == {"pretrain_loss.csv": "metalearning", "finetune_loss.csv": "finetuning"}[phase_file]
     assert 0 < progress["step"] < progress["n_steps"]
@@ -143,28 +143,28 @@ def test_a_signal_saves_and_asks_to_be_requeued(finished_job, tmp_path, phase_fi
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--n_epoch 3", "--n_epoch: there is no such flag; did you mean --n_epochs?"),
+        ("--n_epoch 3", "--n_epoch: unknown flag; did you mean --n_epochs?"),
         ("--task gird", "--task gird: must be one of grid, category; did you mean grid?"),
         ("--seed one", "--seed one: must be a whole number"),
         ("--pretrain_lr nan", "--pretrain_lr nan: must be a finite number"),
         ("--pretrain_lr 0", "--pretrain_lr 0: must be above 0"),
         ("--n_train -5", "--n_train -5: must be at least 1"),
         ("--p_flip_xy 1.5", "--p_flip_xy 1.5: must be at most 1"),
-        ("--unflipped_epochs 2", "--unflipped_epochs: there is no such flag"),
-        ("--n_epochs 0 --stage_steps 5", "--stage_steps 5: --n_epochs 0 is no metalearning; leave the flag out"),
-        ("--n_epochs 0 --readout_steps 5", "--readout_steps 5: --n_epochs 0 is no metalearning; leave the flag out"),
-        ("--n_epochs 0 --pretrain_steps 5", "--pretrain_steps 5: --n_epochs 0 is no metalearning; leave the flag out"),
-        ("--stage_steps 5", "--stage_steps 5: there is no stage before the last; leave the flag out"),
-        ("--preset demo --stage_steps 5", "--stage_steps 5: there is no stage before the last; leave the flag out"),
+        ("--unflipped_epochs 2", "--unflipped_epochs: unknown flag"),
+        ("--n_epochs 0 --stage_steps 5", "--stage_steps 5: --n_epochs 0 turns metalearning off; leave the flag out"),
+        ("--n_epochs 0 --readout_steps 5", "--readout_steps 5: --n_epochs 0 turns metalearning off; leave the flag out"),
+        ("--n_epochs 0 --pretrain_steps 5", "--pretrain_steps 5: --n_epochs 0 turns metalearning off; leave the flag out"),
+        ("--stage_steps 5", "--stage_steps 5: these flags have no stage before the last; leave the flag out"),
+        ("--preset demo --stage_steps 5", "--stage_steps 5: these flags have no stage before the last; leave the flag out"),
         (
             "--n_epochs 0 --init_scale 0.1",
-            "--init_scale 0.1: --n_epochs 0 is no metalearning; random weights that",
+            "--init_scale 0.1: --n_epochs 0 turns metalearning off; for finetuning from random weights",
         ),
-        ("--experiment iwl_only --weight_init matching", "--weight_init matching: --n_epochs 0 is no metalearning; random weights"),
+        ("--experiment iwl_only --weight_init matching", "--weight_init matching: --n_epochs 0 turns metalearning off; for"),
         ("--n_heads 3", "--n_heads 3: must divide --d_model 64"),
-        ("--n_heads 64", "--n_heads 64: leaves 1 numbers a head"),
-        ("--n_positions 6", "--n_positions 6: a name takes different symbols, and --n_symbols is 5"),
-        ("--real_words --n_symbols 21", "--n_symbols 21: with --real_words there are 20 words"),
+        ("--n_heads 64", "--n_heads 64: makes heads of width 1"),
+        ("--n_positions 6", "--n_positions 6: must be at most --n_symbols 5: a name's symbols differ"),
+        ("--real_words --n_symbols 21", "--n_symbols 21: must be at most 20 with --real_words"),
         ("--n_symbols 4", "--n_symbols 4: makes 4 names; an episode needs 5"),
         ("--generate_all --n_train 15000", "15180 different episodes are asked for"),
         ("--queries_per_episode 4", "--queries_per_episode 4: must divide the 25 queries of an episode: 1, 5, 25"),
@@ -175,7 +175,7 @@ def test_a_signal_saves_and_asks_to_be_requeued(finished_job, tmp_path, phase_fi
         ("--task category --n_in_context 64", "--n_in_context 64: must be less than n_symbols², 64"),
         ("--task category --n_symbols 7", "--n_symbols 7: must be even"),
         ("--task category --n_labels 4 --n_labels_per_task 4", "--n_labels_per_task 4: needs --n_rel_dims 2"),
-        ("--task category --n_labels_per_task 4 --n_rel_dims 2", "--n_labels_per_task 4: there are only --n_labels 2"),
+        ("--task category --n_labels_per_task 4 --n_rel_dims 2", "--n_labels_per_task 4: must be at most --n_labels 2"),
         (
             "--task category --n_task_dims 11",
             "--n_val 100: with --n_test 10 holds out 110 pairs of dimensions; --n_task_dims 11 has 110",

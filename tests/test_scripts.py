@@ -125,11 +125,11 @@ def test_an_element_that_is_not_there():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nonsense",), "submit.sh: nonsense: there is no such sweep; there are grid_iwl_icl "),
+        (("nonsense",), "submit.sh: nonsense: unknown sweep; the sweeps are grid_iwl_icl "),
         ((), "submit.sh: name a sweep ("),
         (
             ("grid_iwl_only", "--pretrian_lr", "3"),
-            "submit.sh: error: --pretrian_lr: there is no such flag; did you mean --pretrain_lr?",
+            "submit.sh: error: --pretrian_lr: unknown flag; did you mean --pretrain_lr?",
         ),
     ],
 )
@@ -143,12 +143,12 @@ def test_a_trade_off_without_its_base_names_the_script_that_makes_it():
     flags = ("--task", "grid", "--recipe", "published")  # which no one's results/ has
     done = call("scripts/submit.sh", "--dry_run", "grid_tradeoff_mask", *flags, status=2, PRESET="laptop")
     base = "results/laptop_published_grid_icl_iwl/unrotated_interleaved"
-    assert f"{base} is not there; scripts/grid_iwl_icl.sh PRESET=laptop --recipe published makes it" in done.stderr
+    assert f"{base} does not exist; scripts/grid_iwl_icl.sh PRESET=laptop --recipe published makes it" in done.stderr
 
 
 def test_each_trade_off_waits_for_what_makes_its_base(tmp_path):
     lines = call("scripts/submit.sh", "--dry_run", "--all", SEEDS_PER_JOB="5", CACHE_DIR=str(tmp_path)).stderr.splitlines()
-    assert f"submit.sh: grid_llama_70b left out: there is no {tmp_path}/Llama-2-70b-hf (CACHE_DIR)" in lines
+    assert f"submit.sh: grid_llama_70b left out: {tmp_path}/Llama-2-70b-hf does not exist (CACHE_DIR)" in lines
     grid = next(line for line in lines if "scripts/grid_tradeoff_noise.sh PRESET=paper " in line)
     assert "--array=1-9 --dependency=afterok:ID_OF_grid_iwl_icl_3:ID_OF_grid_iwl_icl_4 --kill-on-invalid-dep=yes" in grid
     with_base = call("scripts/submit.sh", "--dry_run", "cat_tradeoff_mask", BASE=str(tmp_path), status=2).stderr
@@ -170,7 +170,7 @@ def test_states(tmp_path, capsys):
     (tmp_path / "job" / "summary.json").write_text("{}")
     assert state_of(flags)[0] == "done"
     assert main(["nonsense"]) == 2
-    assert capsys.readouterr().err.startswith("runs.status: nonsense: there is no such script; there are cat_iwl_icl, ")
+    assert capsys.readouterr().err.startswith("runs.status: nonsense: unknown script; the scripts are cat_iwl_icl, ")
 
 
 def test_the_status_of_a_folder_that_cannot_be_read_is_a_line(tmp_path):
@@ -210,7 +210,7 @@ def test_a_folder_that_main_refuses_is_not_done(tmp_path):
         (tmp_path / "job" / name).write_text(text)
     assert state_of(flags)[0] == "done"
     state, word = state_of([*flags, "--n_test", "4"])
-    assert (state, word.partition(": ")[2]) == ("refused", "holds a job with other flags (--n_test 3 there, 4 here)")
+    assert (state, word.partition(": ")[2]) == ("refused", "holds a job with other flags (--n_test 3 instead of 4)")
     (tmp_path / "job" / "config.json").write_text("[]")
     assert state_of(flags)[0] == "refused"
     assert "not of a job" in run_main(*flags).stderr  # as main.py says
@@ -221,7 +221,7 @@ def test_the_status_of_a_sweep_that_was_submitted_with_flags(capsys, monkeypatch
     assert main(["cat_iwl_only", "--out_dir", ODD]) == 0
     assert capsys.readouterr().out.startswith(f"cat_iwl_only 1           missing  {ODD}\n")
     assert main(["cat_iwl_only", "--n_tset", "3"]) == 2
-    assert capsys.readouterr().err == "runs.status: --n_tset: there is no such flag; did you mean --n_test?\n"
+    assert capsys.readouterr().err == "runs.status: --n_tset: unknown flag; did you mean --n_test?\n"
     monkeypatch.setenv("PRESET", "tiny")
     assert main(["cat_iwl_only"]) == 2
 
@@ -282,7 +282,7 @@ def test_an_array_that_does_not_fit_the_sweep(checkout, echo):
     first = one_line("bash", "scripts/cat_iwl_icl.sh", **more, SLURM_ARRAY_TASK_ID="0", SLURM_ARRAY_TASK_MAX="7")
     assert first == "cat_iwl_icl: 0: there are elements 1 to 4\n"
     past = call("bash", "scripts/cat_iwl_icl.sh", **more, SLURM_ARRAY_TASK_ID="5", SLURM_ARRAY_TASK_MAX="5")
-    assert past.stdout == "cat_iwl_icl: there are only 4 elements; nothing to do\n"
+    assert past.stdout == "cat_iwl_icl: the sweep has only 4 elements; nothing to do\n"
     short = call("bash", "scripts/cat_iwl_icl.sh", **more, SLURM_ARRAY_TASK_ID="1", SLURM_ARRAY_TASK_MAX="2")
     assert (
         short.stderr == "cat_iwl_icl: the sweep has 4 elements, this array ends at 2; scripts/submit.sh cat_iwl_icl submits all\n"
@@ -308,7 +308,7 @@ def test_an_array_that_does_not_fit_the_sweep(checkout, echo):
         (("--list", "--preset=tiny"), {}, "PRESET=tiny: must be demo, laptop or paper"),
         ((), {"BASE": ""}, "BASE is set and empty; give it a value or unset it"),
         ((), {"BASE": "a\nb"}, "BASE=a?b: must not hold a line break (? here)"),
-        ((), {"PYTHON": "/nowhere/python"}, "PYTHON=/nowhere/python: there is no such program; name an interpreter"),
+        ((), {"PYTHON": "/nowhere/python"}, "PYTHON=/nowhere/python: does not exist; name an interpreter"),
         ((), {"PYTHON": "/bin/false"}, "PYTHON=/bin/false: ended with an error: it said nothing"),
         (("0",), {}, "0: there are elements 1 to 9"),
         (("08",), {}, "08: there are elements 1 to 9"),
@@ -329,7 +329,7 @@ def test_wrong_words_are_one_line(arguments, variables, message, tmp_path):
 
 def test_a_wrong_flag_is_said_once_and_before_the_first_element():
     done = call("bash", "scripts/cat_iwl_icl.sh", "--n_tset", "3", status=2)
-    assert (done.stdout, done.stderr) == ("", "cat_iwl_icl: error: --n_tset: there is no such flag; did you mean --n_test?\n")
+    assert (done.stdout, done.stderr) == ("", "cat_iwl_icl: error: --n_tset: unknown flag; did you mean --n_test?\n")
     shared = one_line("bash", "scripts/cat_iwl_icl.sh", "--out_dir", "x")
     assert shared == "cat_iwl_icl: error: --out_dir x: cat_iwl_icl 1 and cat_iwl_icl 2 would share this folder\n"
 
@@ -411,8 +411,8 @@ def test_variables_functions_and_options_of_the_users_shell_stay_outside(checkou
     [
         ('[ -z "$PS1" ] && return\n', ""),  # as Debian's bash.bashrc begins; without a terminal PS1 is unset
         ('[ -d /nowhere ] && module load it\necho loaded\nif [ -n "$UNSET" ]; then false; fi\n', "loaded\n"),
-        ("false\ntrue\n", "cat_iwl_icl: scripts/site.sh: line 1, false: failed with status 1; going on\n"),
-        ("true\nreturn 3\n", "cat_iwl_icl: scripts/site.sh: its last command: failed with status 3; going on\n"),
+        ("false\ntrue\n", "cat_iwl_icl: scripts/site.sh: line 1, false: failed with status 1; continuing\n"),
+        ("true\nreturn 3\n", "cat_iwl_icl: scripts/site.sh: its last command: failed with status 3; continuing\n"),
         ("set -- 7 --nonsense; set +e; cd /; IFS=,; shopt -s nullglob failglob; set -f; name=x; words=(3); passed=(y)\n", ""),
         ("run() { exit 7; }; cd() { exit 7; }; trap 'exit 7' EXIT; shopt -s expand_aliases; alias sweep=false\n", ""),
     ],
@@ -456,7 +456,7 @@ def test_another_shell_than_bash_is_told():
 def test_help():
     assert call("scripts/submit.sh", "--help").stdout.startswith("Submit sweeps to SLURM")
     assert "bash scripts/NAME.sh --list [FLAGS]" in call("bash", "scripts/cat_iwl_only.sh", "--help").stdout
-    assert call(".venv/bin/python", "-m", "runs.status", "--help").stdout.startswith("Where the jobs of a sweep are")
+    assert call(".venv/bin/python", "-m", "runs.status", "--help").stdout.startswith("Status of a sweep's jobs: ")
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*.sh")), ids=lambda path: path.name)

@@ -121,9 +121,9 @@ def test_a_seed_that_misses_its_bar_starts_with_the_first_stage_again(tmp_path, 
     for (_, stage), rows in losses.groupby(["seed", "stage"]):
         assert sorted(set(rows.step)) == [step for step in steps[stage] if step]
     said = capsys.readouterr().err
-    for stage, restart, what in ((1, 1, "it starts again"), (1, 2, "it starts again"), (2, 2, "it goes on with the next stage")):
+    for stage, restart, what in ((1, 1, "it restarts"), (1, 2, "it restarts"), (2, 2, "it enters the next stage")):
         assert f"less than the 1.0 of stage {stage}: {what} (restart {restart} of at most 2)" in said
-    assert said.count("it goes on with the next stage") == 2 * 2
+    assert said.count("it enters the next stage") == 2 * 2
     first, second, _ = stages_of(config)
     drawn = []
     for start in range(3):

@@ -1,5 +1,7 @@
-"""Which finished jobs may stand side by side. A flag that changes a result is equal in all jobs of a mean and of a figure, or it is
-what the figure compares; MAY_DIFFER names the exceptions."""
+"""Rules of comparison: which finished jobs may share a mean or a figure.
+
+A flag that changes a result is equal in all of these jobs, unless the figure compares it. MAY_DIFFER names the exceptions.
+"""
 
 from __future__ import annotations
 
@@ -53,9 +55,7 @@ def refuse_doubles(jobs: list[Job]) -> None:
                 level = f"level {job.training_level:g}" if job.flags["ablation"] else ""
                 which = condition if job.model else (*job.metalearned_on, level)
                 what = " ".join(word for word in (job.experiment, *which) if word)
-                raise Unreadable(
-                    f"seed {seed} of {what} is there twice: in {found[key].folder} and in {job.folder}; read one of them"
-                )
+                raise Unreadable(f"seed {seed} of {what} is in two jobs: {found[key].folder} and {job.folder}; read one of them")
             found[key] = job
 
 
@@ -72,7 +72,7 @@ def refuse_mixtures(jobs: list[Job]) -> None:
 
 
 def _comparisons(job: Job) -> Iterator[tuple[tuple, set[str], Any]]:
-    """What the job is compared with (all jobs of the same key), in which flags, and what of a flag's value has to be equal."""
+    """Yield (key, flags, part): jobs of the same key agree in part(name, value) of each of these flags."""
     pool = (job.size, job.task)
     everything = {f.name for f in dataclasses.fields(Config) if f.metadata["heading"] != EXECUTION} - MAY_DIFFER.keys()
     if job.flags["ablation"] is None:

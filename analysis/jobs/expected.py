@@ -18,17 +18,21 @@ Expected = Mapping[str | tuple[str, str], Sequence[Any]]
 
 
 def subsets_of(job: Job) -> list[str]:
+    """Return the subsets of the job's queries: study_A, study_B, …, novel."""
     n_groups = entry_of(job.task).n_groups(job.flags)
     return [*(f"study_{group}" for group in GROUPS[:n_groups]), "novel"]
 
 
 def line_of(rows: pd.DataFrame, seed: int, step: int) -> int:
+    """Return the line of the file, from 1 and with its header, where the rows of a seed and step begin."""
     return int(rows.index[(rows.seed == seed) & (rows.step == step)][0]) + 2
 
 
 def check_product(path: Path, rows: pd.DataFrame, expected: Expected, whole: bool = True) -> None:
-    """Raise BadTable for a row whose values of these columns are not all expected, or stand in another row as well; and, of the
-    `whole` table, for a combination of expected values that no row has."""
+    """Raise BadTable for a row with unexpected values in these columns, or with the values of an earlier row.
+
+    Of the `whole` table, also raise it for a combination of expected values that no row has.
+    """
     code = np.zeros(len(rows), dtype=np.int64)
     for columns, values in expected.items():
         place = _places(rows, columns, values)

@@ -32,8 +32,10 @@ class Job:
 
     @cached_property
     def size(self) -> str:
-        """The preset; the recipe if it is not the preset's; an ablation that no trade-off varies; and whether flags have changed
-        the task or the model."""
+        """Return the size in words: the preset, and all that sets the job apart from it.
+
+        That is a recipe other than the preset's, an ablation that no trade-off varies, and a changed task or model.
+        """
         preset, recipe = self.execution.get("preset") or "no preset", self.execution.get("recipe")
         words = [preset] if recipe in (None, presets.DEFAULT_RECIPE.get(preset, "published")) else [preset, f"{recipe} recipe"]
         free = {"task", "load_model_from", "base_seed", "n_train", "n_val", "n_test", "max_len"}
@@ -45,8 +47,8 @@ class Job:
 
     @property
     def disturbed(self) -> str:
-        """The ablation of a job that belongs to no trade-off ("mask 0.5"); empty without one. It changes what finetuning does to
-        the weights, so such a job stands beside no plain one."""
+        """The ablation of a job that belongs to no trade-off ("mask 0.5"); empty without one. Finetuning
+        then differs, so such a job is not compared with a plain one."""
         if self.flags["ablation"] is None or self.experiment in presets.TRADE_OFFS:
             return ""
         return f"{self.flags['ablation']} {self.training_level:g}"
@@ -66,12 +68,15 @@ class Job:
 
     @property
     def task(self) -> str:
+        """Return the task's name, as --task takes it."""
         return self.flags["task"]
 
     @cached_property
     def experiment(self) -> str:
-        """The experiment of the flags; of a published trade-off command, which passes no --experiment, the trade-off that the job
-        is a level of: loaded weights, finetuned on rule-like tasks under an ablation."""
+        """Return the experiment of the flags, or the trade-off that a published command without --experiment is a level of.
+
+        Such a command finetunes loaded weights on rule-like tasks under an ablation.
+        """
         flags = self.flags
         is_level = flags["experiment"] == "icl_iwl" and flags["ablation"] in TRADE_OFF_OF and flags["load_model_from"]
         is_plain = flags["n_epochs"] == 0 and flags["pt_rot_cond"] == "unrotated" and not flags["with_iwl_only"]
@@ -86,10 +91,12 @@ class Job:
 
     @property
     def training_level(self) -> float:
+        """Return the ablation level of training, to 6 decimals; 0 without an ablation."""
         return round(float(self.flags["ablation_level"] or 0), 6) if self.flags["ablation"] else 0.0
 
     @property
     def seeds(self) -> tuple[int, ...]:
+        """Return the seeds: those of the base if the job has one, else --n_runs from --seed on."""
         first = self.flags["seed"]
         return tuple(self.flags["base_seeds"]) or tuple(range(first, first + self.flags["n_runs"]))
 
@@ -103,14 +110,17 @@ class Job:
 
     @property
     def conditions(self) -> list[tuple]:
-        """Return what sets its rows apart from those of other jobs of its experiment, beside the seeds: the model that is asked
-        or what was metalearned, and each condition that is tested."""
+        """Return the conditions that its rows are of: the model asked or the metalearning, and each condition tested.
+
+        These and the seeds tell its rows from those of other jobs of its experiment.
+        """
         if self.experiment == "llm":
             return [(self.model, *condition) for condition in conditions.asked(self.config)]
         return [(*self.metalearned_on, self.training_level, rotation) for rotation in conditions.rotations(self.config)]
 
     @property
     def is_finetuned(self) -> bool:
+        """Return True if finetuning makes any update."""
         return self.flags["n_blocks"] * self.flags["n_steps_per_block"] > 0
 
     @cached_property

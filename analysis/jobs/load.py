@@ -1,8 +1,12 @@
-"""Every job under a folder, as tidy tables: what is there, what is not finished, and what may not stand side by side.
+"""Jobs under a folder, as tidy tables: finished ones, unfinished ones, and those that cannot be read or compared.
 
-A table has a row for each of a job's rows, with columns that say which job it is of: size (`demo`, `laptop`, `paper` …),
-task, experiment, pt_rotation and pt_curriculum (what was metalearned; empty without metalearning), training_level (of an
-ablation, else 0), and job (its place in `Sweep.jobs`).
+A table joins the tables of all jobs. Added columns name the job of a row:
+
+size            demo, laptop, paper …
+task, experiment
+pt_rotation, pt_curriculum   the condition of metalearning; empty without metalearning
+training_level  of an ablation, else 0
+job             the job's place in `Sweep.jobs`
 """
 
 from __future__ import annotations
@@ -37,8 +41,8 @@ OF_JOB = ("size", "task", "experiment", "pt_rotation", "pt_curriculum")
 
 @dataclass(frozen=True)
 class Sweep:
-    """The jobs under a folder. `jobs` are the finished ones, in the order of their folders' names. `bad`: what cannot be read,
-    and why, by path."""
+    """The jobs under a folder. `jobs` are the finished ones, in the order of their folders' names. `bad`: path → why it cannot be
+    read."""
 
     root: Path
     jobs: list[Job]
@@ -52,7 +56,7 @@ class Sweep:
         return [f"left out: {why if why.startswith(str(path)) else f'{path}: {why}'}" for path, why in self.bad.items()]
 
     def pools(self) -> list[tuple[str, str]]:
-        """Each size and task that there are finished jobs of; never mixed in a figure. The largest size first."""
+        """Return each size and task of the finished jobs, the largest size first. No figure mixes two of them."""
         order = ["paper", "paper, robust recipe", "laptop", "demo"]
         there = {(job.size, job.task) for job in self.jobs}
         return sorted(there, key=lambda g: (order.index(g[0]) if g[0] in order else len(order), g))
@@ -135,14 +139,15 @@ def _rows(job: Job, name: str) -> pd.DataFrame | None:
 
 
 def load(root: Path) -> Sweep:
-    """All jobs under `root`, also in folders that are links to elsewhere. Tables are read when they are asked for. What cannot be
-    read is in `bad`, and hides nothing else.
+    """Return all jobs under `root`, also in folders that are links to elsewhere. Their tables are read on demand.
 
-    Raises Unreadable if there is no such folder, for a job that is there twice, and for jobs whose flags differ in more than a
+    A job that cannot be read is in `bad`; the others are unaffected.
+
+    Raises Unreadable if the folder does not exist, for a seed in two jobs, and for jobs whose flags differ in more than a
     figure compares.
     """
     if not root.is_dir():
-        raise Unreadable(f"{root}: there is no such folder")
+        raise Unreadable(f"{root}: does not exist")
     jobs, bad = [], {}
     for folder, files in _folders(root, bad):
         if "config.json" not in files:

@@ -25,7 +25,7 @@ from runs.terminal import command, say, tell
 def copy(results: Path, folder: Path, weights: bool = False) -> int:
     """Copy the finished jobs, on demand with their kept weights; returns the bytes written.
 
-    Raises Unreadable, also for a job that is there already. All are there in the end, or none is.
+    Raises Unreadable, also for a job that the folder holds already. Copies all jobs, or none.
     """
     sweep = load(results)
     for line in sweep.left_out:
@@ -33,7 +33,7 @@ def copy(results: Path, folder: Path, weights: bool = False) -> int:
     written, jobs = 0, sweep.jobs
     targets = [folder / job.folder.relative_to(results) for job in jobs]
     for there in filter(Path.exists, targets):
-        raise Unreadable(f"{there}: is there already")
+        raise Unreadable(f"{there}: exists already")
     beside = folder if folder.exists() else folder.parent  # of one file system with the targets
     beside.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".new", dir=beside))  # hidden: `load` passes it over

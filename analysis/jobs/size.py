@@ -1,4 +1,4 @@
-"""Whether a job is of the published size: the paper's task, model, test episodes and finetuning, whatever the recipe."""
+"""The published size: the paper's task, model, test episodes and finetuning, whatever the recipe."""
 
 from __future__ import annotations
 

@@ -21,8 +21,10 @@ PAIR = ("context_curriculum", "step_curriculum")
 
 
 def check_whole(job: Job, name: str, rows: pd.DataFrame) -> None:
-    """Raise BadTable if a finished job's table lacks a row that it must have, has one twice, or has one of no seed, condition or
-    step of the job."""
+    """Raise BadTable if a finished job's table lacks a row, or has one twice.
+
+    Also raise it for a row whose seed, condition or step the job does not have.
+    """
     path = tables.find(job.folder, name)
     if name == "llm_accuracy":
         check_product(path, rows, _asked(job) | {"subset": _subsets_asked(job), "scoring": job.config.scorings})

@@ -46,8 +46,10 @@ def _stages(job: Job, rows: pd.DataFrame) -> dict[int, _Stage]:
 
 
 def check_validations(job: Job, path: Path, rows: pd.DataFrame) -> None:
-    """Each seed's validations are those that its metalearning makes, given what they found: they say where a stage reached its bar
-    or stopped early, which seeds started again, and which was a new best."""
+    """Raise BadTable unless each seed has exactly the validations that its metalearning makes.
+
+    The accuracies found tell where a stage reached its bar or stopped early, which seeds restarted, and which was a new best.
+    """
     stages = _stages(job, rows)
     for _, of_stage in _by_stage(job, path, rows):
         steps = sorted(of_stage.step.unique())
@@ -88,8 +90,11 @@ _Found = dict[tuple[int, int], tuple[int, float, int, int]]
 
 
 def _validations(stages: dict[int, _Stage], restarts: int, path: Path, seed: int, found: _Found) -> Iterator[tuple[int, int]]:
-    """Stage and step of each validation that metalearning makes of a seed, by what was found: stage, step → right novel answers,
-    loss, is_best and queries. Raises BadTable where one is missing, or is_best is not as they say."""
+    """Return stage and step of each validation that metalearning makes of a seed.
+
+    `found`: stage, step → right novel answers, loss, is_best and queries. Raises BadTable for a missing validation, and for an
+    is_best that the answers and losses contradict.
+    """
     kept = (-1, float("inf"))  # of the last stage, over all starts
     for start in range(restarts + 1):
         for number, stage in stages.items():
@@ -104,7 +109,7 @@ def _validations(stages: dict[int, _Stage], restarts: int, path: Path, seed: int
 
 
 def _of_a_start(stage: _Stage, number: int, start: int, path: Path, seed: int, found: _Found, kept: tuple[int, float]):
-    """The steps of one start of a stage; whether the seed goes on after it, even if it can start again; and what it has kept."""
+    """Return the steps of one start of a stage, whether the seed needs no restart after it, and what it has kept."""
     by_loss = stage.flags["keep_by"] == "loss"
     best, stale, passed, steps, n_novel = (-1, float("inf")), 0, False, [], 0
     for step in stage.schedule(start, "test_every", first=start == 0):
@@ -125,8 +130,10 @@ def _of_a_start(stage: _Stage, number: int, start: int, path: Path, seed: int, f
 
 
 def check_losses(job: Job, path: Path, rows: pd.DataFrame) -> None:
-    """Each seed has its rows of the loss up to where its validations say that each start ended. A step has all subsets, unless it
-    is of so few updates that by chance none of a subset's queries was among them."""
+    """Raise BadTable unless each seed has its rows of the loss up to the end of each start, which its validations tell.
+
+    A step has all subsets, unless it is of so few updates that a subset's queries may be absent by chance.
+    """
     validations = tables.read(job.folder, "pretrain_accuracy")
     check_validations(job, tables.find(job.folder, "pretrain_accuracy"), validations)
     stages = _stages(job, validations)
@@ -170,8 +177,10 @@ def _schedule(start: int, n_steps: int, every: int, per_epoch: int, first: bool)
 
 
 def updates_per_epoch(job: Job, flags: dict[str, Any], rows: pd.DataFrame) -> int | None:
-    """Metalearning updates in an epoch of a stage, of n_train episodes with a query for each item; where files deliver the
-    episodes, the highest step that the rows have of the first epoch. None if all seeds left that one early and started again."""
+    """Return the metalearning updates in an epoch of a stage: n_train episodes with a query for each item.
+
+    For episodes from files it is the highest step of the first epoch in the rows. None if all seeds left that epoch early.
+    """
     if flags["load_data_from"]:
         first, later = rows.step[rows.epoch == 1], rows.epoch[rows.epoch > 1]
         if len(later) and (later > flags["n_epochs"]).all():

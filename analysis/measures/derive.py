@@ -1,7 +1,7 @@
-"""What the paper measures, out of the tables of finetuning: a row an episode and subset, with counts.
+"""The paper's measures, from the tables of finetuning: a row an episode and subset, with counts.
 
-Every function takes rows of `finetune_accuracy` as `load.Sweep.table` gives them, of one size and task, and returns rows
-with seed, episode, rotation, context_curriculum, n_correct and n_queries at least; means over them weight rows alike.
+Every function takes rows of `finetune_accuracy` of one size and task, as `load.Sweep.table` gives them. The rows that it
+returns have at least seed, episode, rotation, context_curriculum, n_correct and n_queries. Means over them weight rows alike.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ def metalearned(rows: pd.DataFrame, rotation: str = "unrotated", curriculum: str
 
 
 def iwl_only(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the models that were not metalearned: of the experiment `iwl_only`, and for the seeds and conditions that it
-    lacks, of the random models that jobs finetune beside metalearned ones (they are the same whatever was metalearned)."""
+    """Rows of the models that were not metalearned, from the experiment `iwl_only`.
+
+    Seeds and conditions that it lacks come from the random models that jobs finetune beside metalearned ones. These models
+    are the same whatever was metalearned.
+    """
     random = rows[(rows.init == "random") & rows.experiment.isin(["iwl_only", "icl_iwl"])]
     if "test_level" in random:
         random = random[random.test_level == 0.0]
@@ -80,8 +83,11 @@ def losses(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def forgetting(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return what a block leaves of the block before: at each switch, the accuracy of the group that was trained, at the end of its
-    block (`before`) and at the end of the next (`after`). Columns EPISODE, block (that ends), group, before, after."""
+    """Return what a block leaves of the block before, a row a switch.
+
+    before, after: accuracy of the trained group at the end of its block and at the end of the next. Columns EPISODE, block
+    (that ends), group, before, after.
+    """
     blocked = rows[(rows.step_curriculum == "blocked") & (rows.step > 0) & (rows.subset != "novel")]
     last = blocked[blocked.step == blocked.groupby(["job", "block"]).step.transform("max")]
     last = last.assign(value=last.n_correct / last.n_queries, group=last.subset.astype(str).str.removeprefix("study_"))
@@ -92,8 +98,10 @@ def forgetting(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def criterion(rows: pd.DataFrame, rotation: str = "unrotated") -> pd.Series:
-    """Few-shot accuracy of each seed on blocked contexts (on unrotated, that is rule-like episodes; on rotated ones for models
-    that were metalearned on those), from rows of one metalearning condition. Those above CRITERION meet it."""
+    """Few-shot accuracy of each seed on blocked contexts, from rows of one metalearning condition.
+
+    Episodes are unrotated (rule-like), or rotated for models metalearned on rotated ones. Seeds above CRITERION meet it.
+    """
     first = few_shot(rows)
     first = first[(first.rotation == rotation) & (first.context_curriculum == "blocked")]
     return (first.n_correct / first.n_queries).groupby(first.seed).mean()

@@ -16,8 +16,10 @@ PAIRS = (("blocked", "interleaved"), ("aligned", "misaligned"))
 
 
 def summarise(folder: Path) -> list[dict[str, Any]]:
-    """Accuracies, 0 to 1, of the table in a job's folder: a row a scoring × subset (novel; study, if it was asked for) ×
-    condition: of the whole answer, and of its first and second coordinate alone."""
+    """Accuracies, 0 to 1, of the table in a job's folder: a row a scoring × subset × condition.
+
+    They are of the whole answer, and of its first and second coordinate alone. Subsets: novel, and study if it was asked for.
+    """
     from analysis.jobs import tables
 
     rows = tables.read(folder, "llm_accuracy")
@@ -58,7 +60,7 @@ def chance(rotation: str) -> float:
 
 
 def is_above_chance(rows: pd.DataFrame, rotation: str) -> bool:
-    """Return whether a model answers better than by chance in any context of these rows, so that there is something to compare."""
+    """Return True if a model answers above the chance level in any context of these rows: then contexts can be compared."""
     sums = rows.groupby("context_curriculum", observed=True)[["n_correct", "n_queries"]].sum()
     return bool((sums.n_correct / sums.n_queries > chance(rotation)).any())
 
@@ -71,7 +73,7 @@ def by_model(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, str, str], pd.Data
 
 
 def label(model: str) -> str:
-    """Return what a model is called for people: one that was metalearned here is told from pretrained ones."""
+    """Return a model's name for people, which tells models metalearned here from pretrained ones."""
     return f"{model} (ours)" if is_ours(model) else model
 
 

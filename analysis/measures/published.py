@@ -131,8 +131,10 @@ def find(task: str, model: str, measure: str) -> dict[tuple[str, str], float]:
 
 
 def trade_off(task: str, ablation: str, retention_level: float) -> tuple[dict[float, float], dict[float, float]]:
-    """Generalisation and retention by level; no retention if ours is tested at another level than the published one, and nothing
-    of an ablation that the paper does not have."""
+    """Return generalisation and retention by level; both are empty for an ablation that the paper does not have.
+
+    Retention is empty, too, if ours is tested at another level than the published one.
+    """
     if (task, ablation) not in GENERALISATION:
         return {}, {}
     is_same = RETENTION_LEVEL[task, ablation] == retention_level
@@ -143,5 +145,5 @@ def trade_off(task: str, ablation: str, retention_level: float) -> tuple[dict[fl
 
 
 def levels(found: list[float | None], ablation: str) -> dict[float, float]:
-    """Level → mean, where one is published."""
+    """Return level → mean, where one is published."""
     return {round(k * LEVEL_STEP[ablation], 6): mean for k, mean in enumerate(found) if mean is not None}

@@ -24,11 +24,11 @@ def read(folder: Path) -> Summary:
 def summarise(folder: Path) -> Summary:
     """The headline numbers of the tables in a job's folder; all are accuracies from 0 to 1.
 
-    metalearning: a row a seed: the kept model's validation accuracy, at which step of the last stage it was found, in which of its
-    starts (1 of 1 if the seed did not start again), and the updates of all stages.
-    few_shot: novel accuracy before any update, over all episodes and seeds. after_training: study accuracy at the last
-    step, of each group, and their mean (each group counts alike, whatever its size). Tests of ablated contexts are not
-    among them (see analysis/measures/tradeoff.py).
+    metalearning: a row a seed. It has the kept model's validation accuracy, its step in the last stage, its start (1 of 1
+    without a restart), and the updates of all stages.
+    few_shot: novel accuracy before any update, over all episodes and seeds.
+    after_training: study accuracy at the last step, of each group, and their mean (groups count alike, whatever their size).
+    Tests of ablated contexts are left out (see analysis/measures/tradeoff.py).
     """
     from analysis.jobs import tables
     from analysis.measures import emergence

@@ -1,4 +1,4 @@
-"""A trade-off experiment from the folders of its jobs, one training level each: what falls and what rises with the level.
+"""A trade-off experiment from the folders of its jobs, one training level each: its measures by level.
 
 Measures are those of the paper, on rule-like tasks with interleaved contexts and steps. generalisation: few-shot novel
 accuracy against the test level. learning: study accuracy against the step, tested at the level that is trained at.
@@ -40,7 +40,7 @@ class TradeOff:
 
     @property
     def units(self) -> str:
-        """Name what intervals are over: seeds, or episodes if there is but one seed."""
+        """Return the unit of the intervals: seeds, or episodes of a single seed."""
         return f"{unit_of(self.retention)}s"
 
     def unfinished(self) -> pd.Series:
@@ -51,6 +51,7 @@ class TradeOff:
 
     @property
     def n_units(self) -> int:
+        """Return the number of seeds or episodes that intervals are over (see `units`)."""
         return self.retention[self.units[:-1]].nunique()
 
 
@@ -101,8 +102,10 @@ def _by_episode(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 
 def rank_correlation(frame: pd.DataFrame, level: str) -> tuple[Interval, str]:
-    """Spearman's rank correlation of the level and the measure: its mean over seeds (over episodes if there is but one seed), with
-    a 95 % t interval; and what it is over."""
+    """Return Spearman's rank correlation of the level and the measure, with a 95 % t interval, and the unit.
+
+    It is the mean over seeds, or over the episodes of a single seed.
+    """
     unit = unit_of(frame)
     of_unit = frame.groupby([unit, level]).value.mean()
     ranks = [spearman(one.index.get_level_values(level).to_series(), one) for _, one in of_unit.groupby(unit)]

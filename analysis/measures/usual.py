@@ -1,4 +1,4 @@
-"""A job's headline numbers beside what is to be expected of them: whether it came out as it should."""
+"""A job's headline numbers beside comparable ones: is the result as expected?"""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def of_folder(folder: Path, found: Summary) -> list[dict[str, Any]]:
-    """Return these rows of the job in a folder, also of one that an earlier program began, which knew fewer flags."""
+    """Return `beside` of the job in a folder. Flags that an earlier program did not have are at their defaults."""
     recorded = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     flags = {f.name: f.default for f in dataclasses.fields(Config)} | in_todays_words(recorded["flags"])
     return beside(Job(folder, flags, recorded["execution"], finished=True), found)

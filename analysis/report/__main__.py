@@ -1,11 +1,14 @@
-"""The paper's figures, tables and statistics from whatever jobs are there.
+"""The paper's figures, tables and statistics, from the finished jobs under a folder.
 
 python -m analysis.report [RESULTS] [-o REPORT]
 python -m analysis.report --published        print the published tests, computed again from the published counts
 
-RESULTS: a folder of jobs (results); results/sample holds those that come with the program. REPORT (report/): index.html, which
-carries its pictures within it; figures/ as PDF, SVG and PNG; tables/ as CSV and Markdown; report.json, which lists these files:
-the next report replaces them and nothing else.
+RESULTS: a folder of jobs (results); results/sample holds those that come with the program. REPORT (report/) gets:
+
+index.html    the page, with its pictures within it
+figures/      PDF, SVG and PNG
+tables/       CSV and Markdown
+report.json   the list of these files: the next report replaces them and nothing else
 """
 
 from __future__ import annotations
@@ -48,7 +51,7 @@ LONGEST_NAME = 200  # bytes of a table's name without its ending
 
 @dataclass(frozen=True)
 class Report:
-    """What a report shows. missing: what is not there and what makes it, by size and task."""
+    """The content of a report. missing: by size and task, each figure without jobs and the command that makes them."""
 
     sweep: Sweep
     claims: pd.DataFrame
@@ -57,7 +60,7 @@ class Report:
 
 
 def build(sweep: Sweep, out: Path) -> Report:
-    """Plot all figures that there are jobs for into `out`. Raises BadTable for a table that cannot be read."""
+    """Plot every figure that has jobs into `out`. Raises BadTable for a table that cannot be read."""
     sections, missing = [], {}
     pools = pools_of(sweep, out)
     entries = [(pool, entry) for pool in pools for entry in entries_of(pool.task)]
@@ -111,7 +114,7 @@ def write(report: Report, out: Path) -> Path:
 
 
 def _made(results: Path) -> dict[str, str | None]:
-    """When the page was made, by which command, and by which versions of what it stands on."""
+    """Return the page's date, the command that made it, the commit, and the versions of the libraries."""
     made = int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())  # as of reproducible builds
     versions = {name: importlib.metadata.version(name) for name in ("numpy", "pandas", "scipy", "statsmodels", "matplotlib")}
     return {
@@ -176,14 +179,15 @@ def _embedded(path: Path) -> str:
 
 
 def _commands(jobs: list[Job]) -> list[str]:
-    """What makes a section's jobs, each once."""
+    """Return the commands that make a section's jobs, each once."""
     return list(dict.fromkeys(job.command for job in jobs))
 
 
 def main(argv: list[str]) -> int:
+    """Write the report on a folder of jobs; returns the exit status."""
     parser = Parser(prog="python -m analysis.report", description="The paper's figures and tables from jobs' folders.")
     parser.add_argument("results", nargs="?", type=named_path, default=Path("results"), help="a folder of jobs (results)")
-    parser.add_argument("-o", "--out", type=named_path, default=Path("report"), help="where the report goes (report/)")
+    parser.add_argument("-o", "--out", type=named_path, default=Path("report"), help="the folder of the report (report/)")
     parser.add_argument("--published", action="store_true", help="print the published tests, computed again, and stop")
     arguments = parser.parse_args(argv)
     if arguments.published:

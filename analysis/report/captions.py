@@ -1,4 +1,4 @@
-"""What the report says under its figures: what is shown. What the numbers say is made of them (see findings.py)."""
+"""Captions of the report's figures: what a figure shows. findings.py makes the sentences about its numbers."""
 
 IN_CONTEXT = (
     "Upper left: accuracy on novel items, answered from the context alone before any weight is changed (few-shot). Upper right:"

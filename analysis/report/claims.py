@@ -136,8 +136,8 @@ def _trade_off(pool: Pool, experiment: str, found: tradeoff.TradeOff) -> Iterato
 
 
 def _language_models(rows: pd.DataFrame) -> Iterator[dict]:
-    """Each model asked, whole answers; beside the published numbers the second digit alone. The unit is the episode: there are no
-    seeds."""
+    """Each model asked, whole answers; beside the published numbers the second digit alone. A language model has no seeds: the unit
+    is the episode."""
     for (model, scoring, rotation), part in llm.by_model(rows):
         label = f"{model}, {scoring}, {NAMES[rotation]}"
         for one, other in llm.PAIRS:

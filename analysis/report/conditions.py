@@ -1,4 +1,4 @@
-"""What sets a section's jobs apart from the paper's: shown in a box beside each comparison."""
+"""Differences between a section's jobs and the paper's: shown in a box beside each comparison."""
 
 from __future__ import annotations
 

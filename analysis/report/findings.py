@@ -1,4 +1,4 @@
-"""What a section's numbers say, a sentence each: effect, 95 % interval, units, and whether what the paper found is found here."""
+"""Sentences about a section's numbers: effect, 95 % interval, units, and whether the paper's finding holds here."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def number(value: float) -> str:
 
 
 def units(found: Interval, over: str) -> str:
-    """How many units a number is of: `5 seeds`, `1 episode`."""
+    """Return a number of units in words: `5 seeds`, `1 episode`."""
     return f"{found.n} {over[:-1] if found.n == 1 else over}"
 
 
 def interval(found: Interval, over: str) -> str:
-    """An interval in words; what there is instead if there is none."""
+    """Return an interval in words, or the reason why a number has none."""
     if found.alike:
         return f"all alike, {units(found, over)}"
     if np.isnan(found.low):
@@ -100,12 +100,12 @@ def of_advantage(first: pd.DataFrame, rotation: str, curriculum: str) -> Iterato
 
 
 def not_above_chance(subject: str, rotation: str, contexts: tuple[str, ...], chance: float) -> str:
-    """Say that nothing was answered better than by chance, so that there is no difference to speak of."""
+    """Say that no answers were above the chance level, so that a difference would mean nothing."""
     return f"{subject}, {NAMES[rotation]}, {' and '.join(contexts)}: not above the chance level of {number(chance)}."
 
 
 def of_trade_off(found: TradeOff) -> Iterator[str]:
-    """How generalisation, errors and retention go with the level; and where little was learned at the level trained at."""
+    """Yield rank correlations of generalisation, errors and retention with the level, and the levels where little was learned."""
     errors = found.errors.groupby(["training_level", "seed", "episode"], as_index=False).value.mean()
     for what, frame, level, expected in (
         ("Generalisation and the level at the test", found.generalisation, "test_level", "less"),
@@ -126,7 +126,7 @@ def of_trade_off(found: TradeOff) -> Iterator[str]:
 
 
 def of_emergence(novel: pd.DataFrame) -> Iterator[str]:
-    """How many seeds answer more than .9 of the last stage's novel validation queries, and when they first did."""
+    """Yield how many seeds answer more than .9 of the last stage's novel validation queries, and after how many updates."""
     accuracy = novel.assign(accuracy=novel.n_correct / novel.n_queries)
     by = ["pt_rotation", "pt_curriculum", "seed"]
     of_seed = accuracy.groupby(by, observed=True)
@@ -144,7 +144,7 @@ def of_emergence(novel: pd.DataFrame) -> Iterator[str]:
 
 
 def of_groups(rows: pd.DataFrame) -> Iterator[str]:
-    """What each group is at after blocked training, by rotation."""
+    """Yield the mean accuracy of each group after blocked training, a sentence a rotation."""
     last = derive.congruent(rows)
     last = last[last.curriculum == "blocked"].astype({"subset": str})
     for rotation, of_rotation in last.groupby("rotation", sort=False):

@@ -20,8 +20,9 @@ MARKER = "report.json"  # lists the files that the report wrote, by their paths 
 
 @contextlib.contextmanager
 def replaced(out: Path) -> Iterator[Path]:
-    """Give an empty folder to write a report to; when that is done, put its files into `out`, and remove those of the report that
-    was there before and is no more. Nothing else in `out` is changed or removed, and nothing at all if writing fails.
+    """Give an empty folder to write a report to; then move its files into `out`.
+
+    Files of the previous report that the new one lacks are removed. Other files in `out` stay, and if writing fails, all do.
 
     Raises Unreadable, naming -o, for a folder that holds anything but what a report recorded in its marker; OSError if it cannot
     be written to.
@@ -42,7 +43,7 @@ def replaced(out: Path) -> Iterator[Path]:
                 _put(staged, out, old, new)
             finally:
                 shutil.rmtree(staged, ignore_errors=True)
-                with contextlib.suppress(OSError):  # what it lists without being there does no harm
+                with contextlib.suppress(OSError):  # a listed file that is missing does no harm
                     write_json(out / MARKER, {"files": [name for name in recorded(out) if (out / name).is_file()]})
     except BaseException:
         with contextlib.suppress(OSError):  # no folder is left that was made for it, unless something is in it
@@ -88,7 +89,7 @@ def _is_ours(name: PurePosixPath) -> bool:
 
 @contextlib.contextmanager
 def _alone(out: Path) -> Iterator[None]:
-    """Hold the folder, so that no two reports are written to it at once. Where that cannot be had, go on without."""
+    """Hold the folder, so that no two reports are written to it at once. A file system without locks is no obstacle."""
     descriptor = os.open(out, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""What the notebooks are made of: a report's section, shown in a cell."""
+"""Parts of the notebooks: a report's section, shown in a cell."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WIDTH, COLORS = 600, 16  # of a picture in a notebook: small enough to be commit
 
 
 def read(results: str) -> Sweep:
-    """The jobs under a folder; prints what is there, what is not finished, and what cannot be read."""
+    """Return the jobs under a folder; prints the finished ones, the unfinished ones, and what cannot be read."""
     sweep = load(Path(results)).sound()
     tell(f"{len(sweep.jobs)} finished jobs in {results}")
     for job in sweep.unfinished:
@@ -44,7 +44,7 @@ def show(sweep: Sweep, *titles: str, tables: bool = False) -> None:
     of_tasks = dict.fromkeys([*tasks.TASKS, *(task for _, task in sweep.pools())])
     known = dict.fromkeys(entry.what for task in of_tasks for entry in entries_of(task))
     if unknown := set(titles) - known.keys():
-        raise ValueError(f"{', '.join(sorted(unknown))}: no such section; there are {', '.join(known)}")
+        raise ValueError(f"{', '.join(sorted(unknown))}: no such section; the sections are {', '.join(known)}")
     for pool in pools(sweep):
         for entry in (entry for entry in entries_of(pool.task) if entry.what in titles):
             section = entry.build(pool)

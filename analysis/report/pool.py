@@ -1,4 +1,4 @@
-"""Pools: the jobs of one size and task. What is shown in one figure comes from one of them."""
+"""Pools: the jobs of one size and task, which a figure never mixes with others."""
 
 from __future__ import annotations
 
@@ -32,9 +32,11 @@ class Pool:
     _measured: dict[str, TradeOff] = field(default_factory=dict, repr=False)
 
     def jobs(self, *experiments: str) -> list[Job]:
+        """Return the finished jobs of these experiments, or of all."""
         return self.sweep.select(self.size, self.task, *experiments)
 
     def rows(self, jobs: list[Job], table: str = "finetune_accuracy") -> pd.DataFrame:
+        """Return a table of these jobs. Raises tables.BadTable."""
         return self.sweep.table(table, jobs)
 
     def metalearned(self, rotation: str, curriculum: str) -> list[Job]:
@@ -48,21 +50,21 @@ class Pool:
 
     @property
     def has_published(self) -> bool:
-        """True for a task that numbers are published for."""
+        """Return True if published numbers exist: for a task of the paper, unchanged, without an ablation of its own."""
         return self.task in published.TASKS and not self.size.endswith(CHANGED) and not self.is_disturbed
 
     @property
     def is_published_size(self) -> bool:
-        """True if the task, the model and finetuning are those of the paper, whatever the recipe."""
+        """Return True if the task, the model and finetuning are those of the paper, whatever the recipe."""
         return self.has_published and not any(off_published_size(job) for job in self.jobs("icl_iwl", "iwl_only", *ABLATIONS))
 
     @property
     def is_disturbed(self) -> bool:
-        """True if its jobs were finetuned under an ablation that no trade-off varies."""
+        """Return True if jobs were finetuned under an ablation that no trade-off varies."""
         return any(job.disturbed for job in self.jobs())
 
     def published(self, model: str, measure: str) -> dict[tuple[str, str], Interval]:
-        """Published means by (rotation, curriculum), with a t interval where there are seeds."""
+        """Published means by (rotation, curriculum), with a t interval where seeds are published."""
         means = published.find(self.task, model, measure) if self.has_published else {}
         return {condition: self._published_interval(mean, model, measure, *condition) for condition, mean in means.items()}
 
@@ -79,21 +81,25 @@ class Pool:
         return next((v for v in values if (v.task, v.model, v.measure, v.rotation, v.curriculum) == wanted), None)
 
     def published_trade_off(self, ablation: str, retention_level: float) -> tuple[dict[float, float], dict[float, float]]:
+        """Return published generalisation and retention by level (see `published.trade_off`); empty without any."""
         return published.trade_off(self.task, ablation, retention_level) if self.has_published else ({}, {})
 
     @property
     def chance(self) -> float:
+        """Return the chance level on unrotated tasks."""
         return chance(self.jobs()[0].flags)
 
     def picture(self, name: str) -> Path:
+        """Return the path of a figure, without its ending."""
         return self.out / "figures" / re.sub(r"\W+", "_", f"{self.size}_{self.task}_{name}")
 
     @property
     def title(self) -> str:
+        """Return the title: task and size."""
         return f"{self.task} task ({self.size})"
 
     def trade_off(self, experiment: str) -> TradeOff | None:
-        """The measures of a trade-off experiment; None if there are not two of its levels."""
+        """Return the measures of a trade-off experiment; None if fewer than two of its levels are finished."""
         jobs = self.jobs(experiment)
         if len({job.training_level for job in jobs}) < 2:
             return None
@@ -104,5 +110,5 @@ class Pool:
 
 
 def pools_of(sweep: Sweep, out: Path) -> list[Pool]:
-    """Each size and task that there are finished jobs of."""
+    """Return a group for each size and task of the finished jobs."""
     return [Pool(sweep, size, task, out) for size, task in sweep.pools()]

@@ -1,4 +1,4 @@
-"""Tables as people read them: numbers in three decimals, an interval in one cell, words for what there is not."""
+"""Tables as people read them: numbers in three decimals, an interval in one cell, words for missing values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SMALLEST_P = 2.2e-16  # R prints no smaller one
 
 
 def _number(value: object) -> str:
-    """A cell for people: three decimals, small p's as powers of ten, nothing for what is not there."""
+    """Return a cell for people: three decimals, small p's as powers of ten, nothing for a missing value."""
     if isinstance(value, float):
         if value != value:
             return "–"

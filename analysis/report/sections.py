@@ -1,6 +1,6 @@
 """The sections of the report: for each what it shows, and out of which jobs. contents.py lists them.
 
-A section is built for a size and a task at a time, from whatever part of the sweep is there.
+A section is built for one size and task, from the jobs that are finished.
 """
 
 from __future__ import annotations
@@ -32,9 +32,12 @@ NOTHING: dict[str, verdicts.Expected | None] = {"unrotated": None, "rotated": No
 
 @dataclass
 class Section:
-    """What the report shows of a figure: the picture's file without ending, a caption that explains it alone, what its numbers
-    say (findings), what sets its jobs apart from the paper's (differences), tables by title, notes, the jobs it is made of, and
-    what an interactive chart shows (see interactive.py), if it has one, and texts to be read, by title."""
+    """A figure of the report with its text and tables.
+
+    picture: the file without ending. caption: explains the figure alone. findings: sentences about its numbers.
+    differences: between its jobs and the paper's. curves: rows of an interactive chart, if it has one (see interactive.py).
+    tables, texts: by title.
+    """
 
     name: str
     title: str
@@ -114,6 +117,7 @@ def in_weights(pool: Pool) -> Section | None:
 
 
 def trade_off(pool: Pool, experiment: str) -> Section | None:
+    """Return the section of a trade-off experiment; None if it has fewer than two levels."""
     found = pool.trade_off(experiment)
     if found is None:
         return None
@@ -135,6 +139,7 @@ def trade_off(pool: Pool, experiment: str) -> Section | None:
 
 
 def all_contexts(pool: Pool) -> Section | None:
+    """Return few-shot accuracy by context curriculum; None if jobs have fewer than three curricula."""
     jobs = pool.metalearned("unrotated", "blocked")
     rows = derive.metalearned(pool.rows(jobs)) if jobs else pd.DataFrame()
     if rows.empty or rows.context_curriculum.nunique() < 3:
@@ -176,6 +181,7 @@ def context_against_steps(pool: Pool) -> Section | None:
 
 
 def emerging(pool: Pool) -> Section | None:
+    """Return the validations of metalearning, and each seed's kept model; None without metalearning."""
     jobs = [job for job in pool.jobs("icl_iwl") if job.flags["n_epochs"]]
     if not jobs:
         return None
@@ -193,6 +199,7 @@ def emerging(pool: Pool) -> Section | None:
 
 
 def asked(pool: Pool) -> Section | None:
+    """Return accuracy of pretrained language models, by model and scoring; None if none was asked."""
     jobs = pool.jobs("llm")
     if not jobs:
         return None

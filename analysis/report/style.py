@@ -1,4 +1,4 @@
-"""How figures look: colours that colour-blind readers and grey printers can tell apart, one place for all."""
+"""Style of all figures: colours that colour-blind readers and grey printers can tell apart."""
 
 from __future__ import annotations
 

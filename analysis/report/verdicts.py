@@ -1,4 +1,4 @@
-"""What an interval says: does a claim hold here, and do our means agree with the published ones?"""
+"""Verdicts of an interval: does a claim hold here, and do our means agree with the published ones?"""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
 """Tests of conditions: binomial models with type-III likelihood-ratio tests, as the paper made them in R.
 
 The model is R's `glm(cbind(successes, failures) ~ Rotation * Curriculum)` with a logit link and all interactions of the
-factors; the tests are those of `car::Anova(model, type = 3, test.statistic = "LR")` (Fox & Weisberg, An R Companion to
+factors. The tests are those of `car::Anova(model, type = 3, test.statistic = "LR")` (Fox & Weisberg, An R Companion to
 Applied Regression). Tables are tidy: a row a test (of an episode, a seed …), with a column for each factor and counts.
 
-Two conventions of R's must be shared if the numbers are to agree to the last digit that it prints: where iteration
-starts and stops, and that the dispersion is made of the weights that the last iteration began with, which moves a
-quasi-binomial statistic by up to some 1e-4 of itself. Both are taken over here.
+To agree with R to the last digit that it prints, two of its conventions are followed. Iteration starts and stops where R's
+does. The dispersion is made of the weights that the last iteration began with, which moves a quasi-binomial statistic by
+up to some 1e-4 of itself.
 """
 
 from __future__ import annotations
@@ -43,17 +43,19 @@ def anova(
     """Type-III likelihood-ratio tests of every term of the model with all interactions of `factors` (1, 2, 3 …).
 
     A term is tested by leaving its columns out while all others stay: χ² = (deviance without − deviance with) /
-    dispersion. With treatment contrasts a main effect is therefore the *simple* effect at the other factors' reference
-    levels (so does the paper); with sum contrasts it is the effect averaged, on the logit scale, over their levels. The
-    highest interaction is the same in both.
+    dispersion. So with treatment contrasts, as in the paper, a main effect is the *simple* effect at the other factors'
+    reference levels. With sum contrasts it is the effect averaged, on the logit scale, over their levels. The highest
+    interaction is the same in both.
 
     Columns: term (`rotation`, `rotation:curriculum` …), chi2, df, p, family, contrasts, dispersion (Pearson's χ² of the
     model / residual degrees of freedom; 1 for `binomial`), separated, note. `separated`: a cell is at 0 or at 1
-    throughout; `note` says what cannot be relied on then, and is empty if all is well. `reference`: the reference level
+    throughout; `note` says which numbers are then unreliable, and is empty if none is. `reference`: the reference level
     by factor (see REFERENCE_LEVELS); it matters with treatment contrasts only. Rows without trials are passed over.
     Without a dispersion (one row a cell, or no row that differs from its cell's mean: R would print rounding errors divided
-    by each other) chi2 and p are NaN. ValueError: counts that are none, a factor of one level, an empty cell; a column that the
-    table lacks or that has rows without a value; a family, contrasts or reference that do not exist.
+    by each other) chi2 and p are NaN.
+
+    Raises ValueError for wrong counts, a factor of one level, an empty cell, a missing column or value, and for an unknown family,
+    contrasts or reference.
     """
     check_family(family)
     data = prepare(table, factors, successes, trials, contrasts, reference)
@@ -144,7 +146,7 @@ def ordered_levels(column: pd.Series, reference: str | None = None) -> list:
     if reference is None:
         reference = next((level for level in REFERENCE_LEVELS if level in levels), levels[0])
     if reference not in levels:
-        raise ValueError(f"{column.name}: no rows of the reference level {reference!r}; there are {', '.join(map(str, levels))}")
+        raise ValueError(f"{column.name}: no rows of the reference level {reference!r}; levels are {', '.join(map(str, levels))}")
     return [reference, *(level for level in levels if level != reference)]
 
 
@@ -167,7 +169,7 @@ def prepare(
     levels = {name: ordered_levels(table[name], (reference or {}).get(name)) for name in factors if len(table)}
     for name in factors:
         if len(levels.get(name, [])) < 2:
-            raise ValueError(f"{name} has fewer than two levels: there is nothing to test")
+            raise ValueError(f"{name} has fewer than two levels; a test needs two")
 
     cells = table.groupby(list(factors))[[successes, trials]].sum()
     if len(cells) < np.prod([len(of_factor) for of_factor in levels.values()]):
@@ -237,7 +239,7 @@ def fit(columns: np.ndarray, data: Data, precise: bool = False) -> Fit:
 
 
 def _tests(data: Data, full: Fit, dispersion: float) -> pd.DataFrame:
-    """Columns term, chi2, df, p."""
+    """Return the tests: columns term, chi2, df, p."""
     divisor = dispersion if dispersion >= _NO_DISPERSION else np.nan
     rows = []
     for term, tested in data.terms.items():
@@ -248,7 +250,7 @@ def _tests(data: Data, full: Fit, dispersion: float) -> pd.DataFrame:
 
 
 def _note(data: Data, dispersion: float, family: Family) -> str:
-    """What cannot be relied on. A binomial likelihood-ratio test survives a cell at 0 or 1; a dispersion misses its spread."""
+    """Return a warning about unreliable numbers, or an empty text. A cell at 0 or 1 adds no spread to a dispersion."""
     if family == "binomial":
         return ""
     if np.isnan(dispersion):

@@ -1,4 +1,4 @@
-"""What a table and its arguments must be before anything is tested: each fault is a ValueError that names the column or value."""
+"""Checks of a table and its arguments before a test: each fault is a ValueError that names the column or value."""
 
 from __future__ import annotations
 

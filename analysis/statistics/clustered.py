@@ -21,23 +21,25 @@ def clustered(
     contrasts: Contrasts = "treatment",
     reference: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
-    """Type-III tests with seeds as clusters: what holds however the conditions of one seed depend on each other.
+    """Type-III tests with seeds as clusters, valid however the conditions of one seed depend on each other.
 
     Seeds are independent; the conditions of one seed share weights. With positive correlation within seeds, tests within seeds
-    are conservative. A row an episode is another matter: its rows by the hundred may be ten replications. (Simulated, with ten
-    seeds that differ in every condition, standard deviation 1 on the logit scale, and no effects at all, quasi-binomial tests of
-    such rows find half of them significant at .05, these tests 5 %.) It is the same logit model; its estimates solve generalised
-    estimating equations with *independence* as working correlation (Liang & Zeger 1986), and each term is tested by the
-    generalised score test (Rotnitzky & Jewell 1990; Boos 1992): the model is fitted without the term, and the efficient score of
-    what was left out is compared with its spread between seeds.
+    are conservative. A row an episode is another matter: its rows by the hundred may be ten replications. This was simulated
+    with ten seeds that differ in every condition, standard deviation 1 on the logit scale, and no effects at all. Quasi-binomial
+    tests of such rows find half of them significant at .05, these tests 5 %.
 
-    Why so. Independence: when every seed has every condition and as many trials, an exchangeable correlation leads to
-    the same estimates; with unequal trials it needs a weighting of its own, and where a cell is at 0 or 1 throughout
-    nothing is left to estimate it from. The robust covariance is valid whatever the true correlation. The score and not
-    the Wald test: Wald's rejects too often with few clusters and breaks down under separation (an infinite estimate
-    over an infinite error); the score test looks from the model without the term, stays finite, and errs on the safe
-    side (Guo et al. 2005). Price: χ² cannot exceed the number of seeds (ten that agree entirely: 10.0, p = .0016 with one
-    degree of freedom), so it speaks of how well seeds agree, not of how large the effect is.
+    The logit model is the same. Its estimates solve generalised estimating equations with *independence* as working correlation
+    (Liang & Zeger 1986). Each term is tested by the generalised score test (Rotnitzky & Jewell 1990; Boos 1992). The model is
+    fitted without the term, and the efficient score of the term is compared with its spread between seeds.
+
+    Independence: when every seed has every condition and as many trials, an exchangeable correlation leads to the same
+    estimates. With unequal trials it needs a weighting of its own, and a cell at 0 or 1 throughout leaves nothing to estimate it
+    from. The robust covariance is valid whatever the true correlation.
+
+    The score and not the Wald test: Wald's rejects too often with few clusters. It breaks down under separation (an infinite
+    estimate over an infinite error). The score test is made from the model without the term, stays finite, and errs on the safe
+    side (Guo et al. 2005). Its price: χ² cannot exceed the number of seeds. Ten seeds that agree entirely give 10.0, p = .0016
+    with one degree of freedom. So χ² tells how well seeds agree, not how large the effect is.
 
     Columns as in `anova` with n_seeds instead of family and dispersion; NaN unless there are more seeds than degrees of
     freedom. `separated` is told; χ² stays finite.

@@ -1,13 +1,13 @@
-"""How large effects are: mean accuracies, differences and differences of differences, with 95 % intervals.
+"""Effect sizes: mean accuracies, differences and differences of differences, with 95 % intervals.
 
-The unit is the seed. A seed's accuracy in a condition is the mean of its rows' n_correct / n_queries, each row alike, so
-that groups and episodes count alike whatever their size (as in the paper's means and in a job's summary).
+The unit is the seed. A seed's accuracy in a condition is the mean of its rows' n_correct / n_queries, each row alike. So
+groups and episodes count alike whatever their size, as in the paper's means and in a job's summary.
 
 Intervals are Student's t over seeds. A difference is taken seed by seed if both conditions have the same seeds (paired); else it
-has Welch's interval. If there is one seed, or none as with a language model, the unit is the episode, and the column `over` says
-so. Then a difference is paired only if the caller says that both conditions have the same episodes. Accuracies are clipped to [0,
-1], differences to [−1, 1]. Where all units are alike there is no spread to make an interval of: low and high are NaN and `alike`
-is True. benchmarks/intervals.py measures how often such intervals hold the true mean, and docs/report.md has its table.
+has Welch's interval. With one seed, or none (a language model), the unit is the episode, as the column `over` says. Then a
+difference is paired only if the caller says that both conditions have the same episodes. Accuracies are clipped to [0, 1],
+differences to [−1, 1]. Units that are all alike have no spread to make an interval of: low and high are NaN and `alike` is True.
+benchmarks/intervals.py measures how often such intervals hold the true mean, and docs/report.md has its table.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def effect_size(
 
 
 def of_values(frame: pd.DataFrame, by: Sequence[str], bounds: tuple[float, float] = (0.0, 1.0)) -> pd.DataFrame:
-    """The same as `mean_interval` of a column `value` that is one number a seed and episode."""
+    """Return `mean_interval` of a column `value` with one number a seed and episode, in place of counts."""
     unit = unit_of(frame)
     rows = []
     for key, values in frame.groupby([*by, unit]).value.mean().groupby(list(by)):
@@ -152,7 +152,7 @@ def unit_of(table: pd.DataFrame, seed: str = "seed") -> str:
 
 
 def _by_unit(table: pd.DataFrame, by: list[str], seed: str, successes: str, trials: str) -> tuple[str, pd.Series]:
-    """What the units are, and the accuracy of each with index `by`, the unit last; rows without trials are passed over."""
+    """Return the kind of unit, and each unit's accuracy by `by` and unit. Rows without trials are left out."""
     column = unit_of(table, seed)
     for name in dict.fromkeys((seed, column) if seed in table else (column,)):
         check_columns(table, [*by, name], successes, trials)

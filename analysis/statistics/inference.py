@@ -15,11 +15,12 @@ COLUMNS = ["model", "within", "term", "χ²", "df", "p", "note"]
 
 
 def model_tests(rows: pd.DataFrame, family: Family = "quasibinomial", effect: str = "curriculum") -> pd.DataFrame:
-    """Type-III tests of rotation × `effect`, as the paper has them (treatment contrasts, reference levels rotated and blocked),
-    with sum contrasts, simple effects within each rotation, and with seeds as clusters if there are seeds.
+    """Return type-III tests of rotation × `effect`, as in the paper: treatment contrasts, reference levels rotated and blocked.
 
-    As in the paper, a row of the model is a seed × condition, its episodes and groups summed; without seeds a condition. What
-    cannot be tested is a row with a note. A note on separation is told once.
+    Beside them: tests with sum contrasts, simple effects within each rotation, and with several seeds, seeds as clusters.
+
+    As in the paper, a row of the model is a seed × condition, its episodes and groups summed; without seeds a condition. A
+    test that is impossible is a row with a note. A note on separation is told once.
     """
     check_family(family)
     check_columns(rows, ["rotation", effect], "n_correct", "n_queries")
@@ -53,7 +54,7 @@ def summed(rows: pd.DataFrame, factors: list[str]) -> pd.DataFrame:
     """A row a seed (if there are seeds) and combination of factors, with the counts of all its rows."""
     by = [*factors, *(["seed"] if "seed" in rows else [])]
     check_columns(rows, by, "n_correct", "n_queries")
-    levels = dict.fromkeys(factors, "object")  # of a category, only those that are there
+    levels = dict.fromkeys(factors, "object")  # of a category, only the present ones
     return rows.astype(levels).groupby(by, sort=False)[["n_correct", "n_queries"]].sum().reset_index()
 
 

@@ -113,7 +113,7 @@ def test_published_trade_off_commands_are_a_trade_off(here):
     assert [j.folder for j in sweep.select("demo", "category", "icl_iwl")] == [base]
     assert set(sweep.table("finetune_accuracy").query("experiment == 'icl_iwl'").training_level) == {0}
     job(f"--experiment tradeoff_mask --load_model_from {base} --ablation_level 0.5 --out_dir results/again")
-    with pytest.raises(Unreadable, match=r"seed 1 of tradeoff_mask unrotated interleaved level 0\.5 is there twice"):
+    with pytest.raises(Unreadable, match=r"seed 1 of tradeoff_mask unrotated interleaved level 0\.5 is in two jobs"):
         load(here)
 
 
@@ -154,7 +154,7 @@ def test_fresh_and_loaded_weights_are_not_one_mean(here):
 def test_a_rotation_that_two_jobs_test_is_there_twice(here):
     job("--seed 1")
     job("--seed 1 --test_one_rot_cond --out_dir results/one")
-    with pytest.raises(Unreadable, match="seed 1 of icl_iwl unrotated blocked is there twice"):
+    with pytest.raises(Unreadable, match="seed 1 of icl_iwl unrotated blocked is in two jobs"):
         load(here)
 
 
@@ -178,7 +178,7 @@ def test_labels_of_models(here):
         write(f"--preset demo --task grid --n_val 1 --llm {name} --out_dir results/{i}".split())
     assert model_labels(load(here).jobs) == {"x/m": "x/m", "m": "m", "y/x/m": "y/x/m", "z/m": "z/m"}
     write(["--preset", "demo", "--task", "grid", "--n_val", "1", "--llm", "x/../x/m", "--out_dir", "results/again"])
-    with pytest.raises(Unreadable, match="seed 0 of llm x/m unrotated blocked is there twice"):
+    with pytest.raises(Unreadable, match="seed 0 of llm x/m unrotated blocked is in two jobs"):
         load(here)
 
 

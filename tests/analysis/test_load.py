@@ -90,7 +90,7 @@ def test_a_seed_that_is_there_twice_is_an_error_that_names_both(here):
     one, two = job("--seed 1 --n_runs 2"), job("--seed 2")
     with pytest.raises(Unreadable) as error:
         load(here)
-    assert "seed 2 of icl_iwl unrotated blocked is there twice" in str(error.value)
+    assert "seed 2 of icl_iwl unrotated blocked is in two jobs" in str(error.value)
     assert str(one) in str(error.value)
     assert str(two) in str(error.value)
 
@@ -144,7 +144,7 @@ def test_levels_from_different_bases_are_refused(here):
 def test_a_language_models_condition_that_is_there_twice(here):
     job("--task grid --llm some/model --n_val 2")
     job("--task grid --llm some/model --n_val 2 --pt_rot_cond rotated --pt_cond blocked")
-    with pytest.raises(Unreadable, match="some/model rotated blocked is there twice"):
+    with pytest.raises(Unreadable, match="some/model rotated blocked is in two jobs"):
         load(here)
 
 
@@ -179,7 +179,7 @@ def test_a_copy_to_hand_on_reads_the_same(here, capsys):
     assert there == {"config.json", "summary.json", *(f"{name}.csv.gz" for name in TABLES)}
     before = {path: path.read_bytes() for path in (here / "sample").rglob("*.gz")}
     assert sample.main(["results", "results/sample"]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
     assert sample.main(["results/sample", "results/second"]) == 0
     assert [(here / "second" / path.relative_to(here / "sample")).read_bytes() for path in before] == list(before.values())
 

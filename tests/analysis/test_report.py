@@ -289,7 +289,7 @@ def test_bad_folders_are_named_and_the_others_shown(tmp_path, monkeypatch, capsy
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nowhere"], "nowhere: there is no such folder"),
+        (["nowhere"], "nowhere: does not exist"),
         (["empty"], "empty: holds no finished job; results/sample has some"),
         (["empty", "-o", "full"], "-o full: holds files and no report.json"),
         (["empty", "-o", "full/file"], "-o full/file: is a file"),

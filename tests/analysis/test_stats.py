@@ -339,7 +339,7 @@ def test_simple_effects_take_the_reference_of_both_factors():
 
 
 def test_a_reference_level_that_is_not_there():
-    with pytest.raises(ValueError, match="no rows of the reference level 'aligned'; there are blocked, interleaved"):
+    with pytest.raises(ValueError, match="no rows of the reference level 'aligned'; levels are blocked, interleaved"):
         anova(BLOCKED_AT_ONE, FACTORS, reference={"curriculum": "aligned"})
 
 

@@ -78,7 +78,7 @@ def test_published_command_lines_run(task, tmp_path):
         *f"{first} --out_file {tmp_path}/base --save_data_to {data} --save_vocab {vocabulary} --model_path {weights}".split()
     )
     assert done.returncode == 0, done.stderr
-    assert "--use_cuda: there is no GPU here" in done.stderr
+    assert "--use_cuda: this machine has no GPU" in done.stderr
     assert "--dropout_p is accepted and does nothing" in done.stderr
     assert json.loads(vocabulary.read_text())["<pad>"] == 0
     for kind, level in (("mask", "0.3"), ("gaussian", "2")):
@@ -161,7 +161,7 @@ def test_distractors_and_positions_lengthen_items():
         ("--attention_dropout 1", "--attention_dropout 1: must be at most 0.999"),
         (
             "--experiment tradeoff_mask",
-            "--load_model_from: unset, and results/grid_icl_iwl/unrotated_interleaved is not",
+            "--load_model_from: unset, and results/grid_icl_iwl/unrotated_interleaved does not exist",
         ),
         (
             "--preset demo --task category --experiment tradeoff_noise",
@@ -176,7 +176,7 @@ def test_distractors_and_positions_lengthen_items():
         ("--model_path nowhere/m", "--model_path nowhere/m_run0.pt: its folder does not exist"),
         ("--n_layers 0", "--n_layers 0: must be at least 1"),
         ("--n_train 1000000000000", "--n_train 1000000000000: must be at most 10000000"),
-        ("-seed 3", "-seed: there is no such flag; did you mean --seed?"),
+        ("-seed 3", "-seed: unknown flag; did you mean --seed?"),
         ("demo", "demo belongs to no flag; flags begin with --"),
         (
             "--n_epochs 0 --load_model_from BASE --experiment tradeoff_mask --n_blocks 0",
@@ -213,7 +213,7 @@ def test_errors_name_flag_value_and_remedy(flags, message, finished_job, tmp_pat
 def test_contradicting_a_trade_off(finished_job):
     assert run_main(
         "--experiment", "tradeoff_mask", "--ablation", "gaussian", "--load_model_from", str(finished_job[1])
-    ).stderr == ("main.py: error: --ablation gaussian: --experiment tradeoff_mask is mask\n")
+    ).stderr == ("main.py: error: --ablation gaussian: --experiment tradeoff_mask takes --ablation mask\n")
 
 
 def test_every_switch_has_its_opposite():

@@ -131,6 +131,6 @@ def test_a_table_with_a_larger_stage_is_cut_to_the_jobs_sizes():
 def test_initial_weights_of_metalearning_are_refused_where_there_is_none(name, tmp_path):
     (tmp_path / "w.safetensors").touch()
     for flags in ("--n_epochs 0", "--experiment iwl_only", f"--load_model_from {tmp_path}/w.safetensors --n_epochs 3"):
-        with pytest.raises(BadInput, match=rf"^--{name}: --.*; random weights that finetuning starts from have --iwl_init_scale$"):
+        with pytest.raises(BadInput, match=rf"^--{name}: --.*; for finetuning from random weights pass --iwl_init_scale$"):
             parse(f"{flags} --{name}".split())
     assert configured(f"--{name} --n_epochs 1").stages == ()

@@ -176,7 +176,7 @@ def test_out_of_memory_on_a_cpu_halves_and_then_is_one_line(sound, tmp_path, mon
     monkeypatch.setattr(scoring, "_run", run_within)
     capsys.readouterr()
     little = score(one.model, [answers], Pace(rows_at_once=16))
-    assert "out of memory; going on with 2 sequences at once" in capsys.readouterr().err
+    assert "out of memory; continuing with 2 sequences at once" in capsys.readouterr().err
     for a, b in zip(plenty[0], little[0], strict=True):
         np.testing.assert_allclose(a.log_p, b.log_p, atol=1e-5)
     limit = 0

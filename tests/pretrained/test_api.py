@@ -46,7 +46,7 @@ def test_a_scoring_that_a_server_cannot_have(server, scoring, tmp_path):
     assert (done.returncode, (tmp_path / "job").exists()) == (2, False)
     missing = scoring.removesuffix(",generate")
     assert done.stderr == (
-        f"main.py: error: --scoring {scoring}: {missing} cannot be had: this server gives no log-probabilities of an answer that "
+        f"main.py: error: --scoring {scoring}: {missing} cannot work: this server gives no log-probabilities of an answer that "
         "is not its own; possible: --scoring generate\n"
     )
 

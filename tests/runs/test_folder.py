@@ -43,7 +43,7 @@ def test_a_damaged_state_falls_back_to_the_one_before(tmp_path, damage):
     data = bytearray(path.read_bytes())
     data[-3] ^= 4
     path.write_bytes({"truncated": bytes(data[:-5]), "bit": bytes(data), "empty": b"", "foreign": b"hello world"}[damage])
-    with pytest.warns(UserWarning, match=r"resume_1.safetensors is damaged .*going on from the state saved before it"):
+    with pytest.warns(UserWarning, match=r"resume_1.safetensors is damaged .*resuming from the state saved before it"):
         assert checkpoint.load(tmp_path)[0] == 2
 
 
@@ -88,7 +88,7 @@ def test_rows_after_the_saved_state_are_cut(tmp_path):
 def test_other_flags_are_named_and_nothing_is_touched(tmp_path):
     job(tmp_path / "j").close()
     before = {path: path.read_bytes() for path in (tmp_path / "j").iterdir() if path.is_file()}
-    with pytest.raises(FolderTaken, match="--seed 1 there, 2 here"):
+    with pytest.raises(FolderTaken, match="--seed 1 instead of 2"):
         job(tmp_path / "j", {**FLAGS, "seed": 2})
     assert {path: path.read_bytes() for path in (tmp_path / "j").iterdir() if path.is_file()} == before
 
@@ -121,7 +121,7 @@ def test_a_flag_younger_than_the_job_has_its_default(tmp_path):
     first = job(tmp_path / "j")
     first.finish({})
     assert is_finished(tmp_path / "j", {**FLAGS, "young": 0.0}, defaults={"young": 0.0})
-    with pytest.raises(FolderTaken, match=r"--young 0.0 there, 0.5 here"):
+    with pytest.raises(FolderTaken, match=r"--young 0.0 instead of 0.5"):
         is_finished(tmp_path / "j", {**FLAGS, "young": 0.5}, defaults={"young": 0.0})
 
 

@@ -164,12 +164,12 @@ def test_a_tracker_that_fails_warns_once(tmp_path, capsys):
     cannot_start.close()
     said = capsys.readouterr().err
     assert said.startswith("main.py: --log_with tensorboard failed (")
-    assert said.count("the job goes on without it") == 1
+    assert said.count("the job continues without it") == 1
     cannot_log = Tracker("tensorboard", tmp_path / "other", {})
     for _ in range(2):
         cannot_log.log("metalearning", "no step", {"loss": 1.0})
     cannot_log.close()
-    assert capsys.readouterr().err.count("the job goes on without it") == 1
+    assert capsys.readouterr().err.count("the job continues without it") == 1
 
 
 def test_the_signal_of_a_closed_terminal_saves_unless_nohup_ignores_it():

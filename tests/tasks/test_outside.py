@@ -86,7 +86,7 @@ def test_a_missing_module_is_one_line_of_the_program():
     done = run_main("--task", "no_such.module", "--dry_run")
     assert done.returncode == 2
     assert done.stderr == (
-        "main.py: error: --task no_such.module: there is no module no_such; a task is one of grid, category, or PACKAGE.MODULE\n"
+        "main.py: error: --task no_such.module: module no_such does not exist; a task is one of grid, category, or PACKAGE.MODULE\n"
     )
 
 
@@ -112,4 +112,4 @@ def test_a_job_whose_task_is_gone_is_left_out_and_named(package):
     (package / "config.json").write_text(json.dumps(recorded), encoding="utf-8")
     sweep = load(package)
     assert sweep.jobs == sweep.unfinished == []
-    assert "task is 'elsewhere.gone' (there is no module elsewhere.gone" in sweep.bad[package]
+    assert "task is 'elsewhere.gone' (module elsewhere.gone does not exist" in sweep.bad[package]

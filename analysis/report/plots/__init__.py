@@ -8,7 +8,7 @@ HERE = Path(__file__).parent
 
 
 def _import_matplotlib() -> None:
-    """Import matplotlib without a user's settings: of those that cannot be read, it says so in a traceback.
+    """Import matplotlib without a user's settings: unreadable ones would print a traceback.
 
     It reads the matplotlibrc of the working directory before any other, so it is imported where an empty one lies.
     """

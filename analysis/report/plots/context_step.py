@@ -20,7 +20,7 @@ LABELS = {"blocked": "blocked\ncontext", "interleaved": "interleaved\ncontext"}
 
 
 def plot_context_step(rows: pd.DataFrame, title: str, path: Path) -> None:
-    """`rows` of `finetune_accuracy`, of one condition and init, with all four pairs of blocked and interleaved."""
+    """Draw `rows` of `finetune_accuracy`, of one condition and init, with all four pairs of blocked and interleaved."""
     last = derive.after_training(rows)
     last = last[last.context_curriculum.isin(list(LABELS))].astype(dict.fromkeys((*KEY, "rotation"), str))
     rotations = [name for name in style.ROTATION_LABELS if (last.rotation == name).any()]

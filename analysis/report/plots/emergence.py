@@ -1,4 +1,4 @@
-"""How in-context learning emerges: accuracy on novel items of validation episodes over metalearning, a line a seed."""
+"""Emergence of in-context learning: accuracy on novel items of validation episodes over metalearning, a line a seed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LINES = [(color, line) for line in ("-", "--", ":") for color in ("#0072B2", "#E
 
 
 def plot_emergence(rows: pd.DataFrame, chance: float, title: str, path: Path) -> None:
-    """`rows` of `pretrain_accuracy` with their `updates`; a panel a metalearned condition. A stroke: a stage begins."""
+    """Draw `rows` of `pretrain_accuracy` with their `updates`; a panel a metalearned condition. A stroke: a stage begins."""
     novel = rows[rows.subset == "novel"]
     there = {(str(r), str(c)) for r, c in zip(novel.pt_rotation, novel.pt_curriculum, strict=True)}
     conditions = [condition for condition in product(tasks.ROTATIONS, tasks.curricula()) if condition in there]

@@ -19,7 +19,7 @@ KEY = ["rotation", "context_curriculum"]
 
 
 def plot_few_shot(rows: pd.DataFrame, chance: float, published: parts.Published, title: str, path: Path) -> None:
-    """`rows` of `finetune_accuracy`, of one metalearned condition."""
+    """Draw `rows` of `finetune_accuracy`, of one metalearned condition."""
     first = derive.few_shot(rows).astype(dict.fromkeys(KEY, str))
     with style.ours():
         figure, axes = plt.subplots(figsize=(7.5, 4.2), layout="constrained")

@@ -17,7 +17,7 @@ from analysis.report.plots import parts
 
 
 def plot_language_models(rows: pd.DataFrame, published: dict[str, parts.Published], path: Path) -> None:
-    """`rows` of `llm_accuracy`. published: (rotation, curriculum) → mean, by model; plotted as models of their own."""
+    """Draw `rows` of `llm_accuracy`. published: (rotation, curriculum) → mean, by model; plotted as models of their own."""
     found = means(rows)
     found["name"] = found.model + " (" + found.scoring + ")"
     others = [

@@ -22,8 +22,11 @@ KEY = ["rotation", "curriculum"]
 
 @dataclass(frozen=True)
 class Data:
-    """What is plotted: rows of `finetune_accuracy` and `finetune_loss` of one condition and init; chance on rule-like tasks;
-    published means of few-shot and after training by (rotation, curriculum)."""
+    """Numbers of the figure, all of one condition and init.
+
+    accuracy, loss: rows of `finetune_accuracy` and `finetune_loss`. chance: the chance level on rule-like tasks.
+    published_few_shot, published_after: published means by (rotation, curriculum).
+    """
 
     accuracy: pd.DataFrame
     loss: pd.DataFrame

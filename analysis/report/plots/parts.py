@@ -1,4 +1,4 @@
-"""What several figures are made of: bars with intervals, curves with bands, and marks of published means."""
+"""Parts that several figures share: bars with intervals, curves with bands, and marks of published means."""
 
 from __future__ import annotations
 
@@ -89,13 +89,13 @@ def _seeds(axes: Axes, dots: pd.DataFrame, x: str, hue: str, places: Sequence[st
 
 
 def forgotten_line(axes: Axes, n_groups: int) -> None:
-    """The accuracy of who knows the group that was trained last and no other."""
+    """Draw the accuracy of a model that answers only the group trained last."""
     label = "one of two groups forgotten" if n_groups == 2 else f"all but one of {n_groups} groups forgotten"
     axes.axhline(1 / n_groups, color="0.4", lw=0.9, ls="--", zorder=1, label=label)
 
 
 def chance_line(axes: Axes, chance: float, label: str = "chance", **look: Any) -> None:
-    """The accuracy of guesses, dotted. look: properties of the line that differ in a figure."""
+    """Plot a dotted line at the chance level. look: properties of the line that differ in a figure."""
     axes.axhline(chance, **{"color": "0.4", "lw": 0.9, "ls": ":", "zorder": 1, "label": label, **look})
 
 
@@ -116,11 +116,13 @@ def curve(
 
 
 def block_switches(axes: Axes, ends: Sequence[float]) -> None:
+    """Draw a line at each step in `ends`, where another block begins."""
     for k, end in enumerate(ends):
         axes.axvline(end, color="0.55", lw=0.8, ls=(0, (1, 2)), zorder=0, label="another block begins" if k == 0 else None)
 
 
 def nothing(axes: Axes, why: str) -> None:
+    """Leave the panel empty but for a text that says why."""
     axes.text(0.5, 0.5, why, ha="center", va="center", color="0.4", transform=axes.transAxes)
     axes.set_axis_off()
 

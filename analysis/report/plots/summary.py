@@ -1,4 +1,4 @@
-"""summary.png: metalearning, few-shot, after training, and how groups A and B are learned and forgotten."""
+"""Picture of a job, summary.png: metalearning, few-shot, after training, and how groups A and B are learned and forgotten."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _legend_below(axes: Axes) -> None:
 
 
 def _congruent(tests: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Title and curves of each init × congruent curriculum on rule-like tasks (on rotated ones if there are no others)."""
+    """Title and curves of each init × congruent curriculum on rule-like tasks (on rotated ones if the job has no others)."""
     rotation = "unrotated" if (tests.rotation == "unrotated").any() else tests.rotation.iloc[0]
     same = tests.context_curriculum.astype(str) == tests.step_curriculum.astype(str)
     chosen = tests[same & (tests.rotation == rotation)]

@@ -1,4 +1,4 @@
-"""tradeoff.png: generalisation falls and retention rises as in-context learning is ablated."""
+"""Picture of a trade-off, tradeoff.png: generalisation falls and retention rises as in-context learning is ablated."""
 
 from __future__ import annotations
 
