@@ -69,6 +69,20 @@ def test_published_trade_offs_are_the_paper_preset(task, kind, levels, experimen
     assert len(passed.test_levels) == number + (kind == "gaussian")  # 0.3 is not among 0, 1, …, 8
 
 
+@pytest.mark.parametrize(
+    ("flags", "is_said"),
+    [
+        ("--task grid --pt_cond aligned --congruent_only", True),
+        ("--preset laptop --task category --pt_cond blocked --step_cond interleaved", True),
+        ("--task grid --pt_cond aligned", False),
+        ("--preset demo", False),
+    ],
+)
+def test_models_that_are_not_tested_on_what_they_learned_are_pointed_out(flags, is_said, capsys):
+    parse(flags.split())
+    assert ("are not tested" in capsys.readouterr().err) == is_said
+
+
 @pytest.mark.parametrize("task", ["grid", "category"])
 def test_published_command_lines_run(task, tmp_path):
     """Metalearning that leaves data, vocabulary and weights; then trade-offs that start from them; only smaller."""
