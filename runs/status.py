@@ -4,6 +4,7 @@ python -m runs.status [NAME ...] [FLAGS]
 
 NAME: scripts to look at (all). FLAGS: those that the jobs were submitted with. The scripts' own variables say which sweep is
 meant: PRESET, SEEDS, SEEDS_PER_JOB, BASE.
+
 States:
 
 done

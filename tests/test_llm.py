@@ -290,7 +290,7 @@ def _broken(folders, tmp_path) -> None:
         ),
         ("--llama2_size 7b --cache_dir .", "--llama2_size 7b: folder Llama-2-7b-hf does not exist"),
         ("--llama2_size 7b", "--cache_dir: unset; name the folder that holds Llama-2-7b-hf"),
-        ("--llm ok --use_quant --use_cuda", "--use_quant: 4 bits take a GPU, and there is none here"),
+        ("--llm ok --use_quant --use_cuda", "--use_quant: 4 bits take a GPU, and this machine has none"),
         ("--llm ok --scoring argmax,best", "--scoring argmax,best: 'best' is none of argmax, candidates, generate"),
         ("--llm ok --task category", "--task category: --experiment llm takes grid"),
         ("--llm ok --n_runs 2", "--n_runs 2: a pretrained model has no seeds"),
