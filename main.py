@@ -60,6 +60,7 @@ def run(config: Config, stop: StopFlag | None = None) -> int:
     from data import check_episodes
     from episodes.loaded import check_unchanged, episodes_of
     from flags.checks import check
+    from flags.conditions import untested
     from tasks import check_task
 
     check(config)
@@ -77,6 +78,8 @@ def run(config: Config, stop: StopFlag | None = None) -> int:
         return run_llm(config, encoder, stop or StopFlag())
     finished = check_folder(config)
     check_unchanged(config, encoder)
+    if not finished and (curriculum := untested(config)):
+        say(f"main.py: --pt_cond {curriculum}: no such contexts are tested with --congruent_only; pass --no_congruent_only")
     if not finished or config.dry_run:
         import models
 
@@ -87,7 +90,7 @@ def run(config: Config, stop: StopFlag | None = None) -> int:
         from preview.estimate import estimate
 
         return tell(estimate(config, encoder, model, device))
-    folder = Path(config.out_dir)
+    folder = config.folder
     if finished:
         from episodes.loaded import save_files
 

@@ -1,4 +1,4 @@
-"""What our own jobs of a preset came out with: analysis/measures/usual.csv, which every such job's headline numbers stand beside.
+"""Headline numbers of our own jobs of a preset: analysis/measures/usual.csv, beside which every such job shows its own.
 
 python main.py --preset demo --seed 0 --out_dir results/usual/category/seed_0     and so on, a job a seed
 python benchmarks/usual.py results/usual                                          writes the table anew

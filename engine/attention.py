@@ -16,20 +16,20 @@ Weights = dict[str, Tensor]
 
 
 class Sizes(Protocol):
-    """What the attention of a decoder asks its configuration."""
+    """A configuration, as the attention of a decoder asks it."""
 
     num_hidden_layers: int
 
 
 class Layer(Protocol):
-    """What transformers calls an attention with: the module of a layer."""
+    """A layer's module, as transformers hands it to an attention."""
 
     layer_idx: int
     config: Sizes
 
 
 class Output(Protocol):
-    """What a decoder returns."""
+    """Output of a decoder."""
 
     logits: Tensor
 
@@ -117,8 +117,10 @@ def _query_weights(
 
 
 def _found(weights: Tensor, values: Tensor, noise: Tensor | None, keep: Tensor | None) -> Tensor:
-    """What queries find in the context: weights [B, H, K·R, C] of values [B, H, C, D], or of those of A variants, if
-    there is noise or keep [B, H, A, C, D]. Returns [B, H, K·R, D]."""
+    """Return the values that queries find in the context, [B, H, K·R, D].
+
+    weights [B, H, K·R, C] are of values [B, H, C, D], or of those of A variants if there is noise or keep [B, H, A, C, D].
+    """
     if noise is None and keep is None:
         return weights @ values
     values = values[:, :, None]
@@ -173,7 +175,7 @@ class _FusedUnderVmap(torch.autograd.Function):
 
 
 def _members_first(x: Tensor, dim: int | None) -> Tensor:
-    """[N, B, …] of N members that lie along a dimension. Raises ValueError if they lie along none."""
+    """Return [N, B, …] of N members that lie along a dimension. Raises ValueError if they lie along none."""
     if dim is None:
         raise ValueError("members have no operand in common")
     return x.movedim(dim, 0)

@@ -49,7 +49,7 @@ class Layout:
 
 
 class Saved(Protocol):
-    """What autograd hands on from the forward pass to the backward pass."""
+    """Tensors that autograd hands on from the forward pass to the backward pass."""
 
     saved: tuple[LlamaConfig, list[str], Tensor, Weights, list[_Layer], Tensor, tuple[Tensor, ...]]
 

@@ -30,10 +30,6 @@ def parse(argv: list[str]) -> Config:
     base = base_of(passed)
     config = resolve(passed, base)
     check_vocabulary(passed, base)
-    tested = config.step_curricula
-    if config.congruent_only and config.experiment != "llm" and config.pt_cond not in (None, *tested):
-        said = f"contexts of --pt_cond {config.pt_cond} are not tested, as --congruent_only tests {' and '.join(tested)} ones alone"
-        print(f"main.py: {said}; pass --no_congruent_only", file=sys.stderr)
     return config
 
 

@@ -28,6 +28,13 @@ def contexts(config: Config, step_curriculum: str) -> tuple[str, ...]:
     return (step_curriculum,) if config.congruent_only else entry_of(config.task).curricula
 
 
+def untested(config: Config) -> str:
+    """Return the context curriculum that was metalearned, if no step curriculum is finetuned on with it; else nothing."""
+    is_metalearned = config.n_epochs > 0 or config.load_model_from is not None
+    tested = [context for steps in config.step_curricula for context in contexts(config, steps)]
+    return config.condition[1] if is_metalearned and config.condition[1] not in tested else ""
+
+
 def asked(config: Config) -> list[tuple[str, str]]:
     """Return rotation and context curriculum of what a language model is asked: all eight, unless flags name one or the other."""
     chosen = ROTATIONS if config.pt_rot_cond is None else (config.pt_rot_cond,)

@@ -31,7 +31,7 @@ def _leaves_the_encoding_to_the_locale(call: ast.Call) -> bool:
     if name in ("open", "fdopen"):
         binary = any(isinstance(value, str) and "b" in value and set(value) <= set("rwxab+") for value in constants)
         return "encoding" not in given and not binary and owner not in BINARY_UNLESS_TOLD
-    return name in ("read_text", "write_text") and "encoding" not in given and owner != "job"  # a job's own are UTF-8
+    return name in ("read_text", "write_text") and "encoding" not in given and owner != "recorder"  # its own are UTF-8
 
 
 def test_every_file_is_read_and_written_as_utf_8():

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import tasks
 from flags import conditions, inherited, presets
 from flags.ablations import trade_offs
 from flags.config import TASK_AND_MODEL, Config, fields
@@ -115,7 +116,9 @@ class Job:
         These and the seeds tell its rows from those of other jobs of its experiment.
         """
         if self.experiment == "llm":
-            return [(self.model, *condition) for condition in conditions.asked(self.config)]
+            order = tasks.entry_of(self.task).shown_curricula  # in which messages name them
+            asked = sorted(conditions.asked(self.config), key=lambda one: (tasks.ROTATIONS.index(one[0]), order.index(one[1])))
+            return [(self.model, *condition) for condition in asked]
         return [(*self.metalearned_on, self.training_level, rotation) for rotation in conditions.rotations(self.config)]
 
     @property

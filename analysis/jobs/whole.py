@@ -15,6 +15,7 @@ from analysis.jobs.job import Job
 from analysis.jobs.tables import BadTable
 from analysis.jobs.whole_metalearning import check_losses, check_validations
 from flags import conditions
+from tasks import entry_of
 
 LOSS_EVERY = 10  # updates of finetuning that a row of its loss is the mean of
 PAIR = ("context_curriculum", "step_curriculum")
@@ -52,11 +53,12 @@ def _check_finetuning(job: Job, name: str, path: Path, rows: pd.DataFrame) -> No
     last = rows.step.max() if len(rows) else 0
     if last < total:
         raise BadTable(f"{path}, line {len(rows) + 1}: ends at step {last} of {total}; lines are missing")
+    order = entry_of(job.task).shown_curricula  # in which messages name them
     expected: dict[str | tuple[str, str], Sequence[Any]] = {
         "seed": job.seeds,
         "init": conditions.inits(config),
         "rotation": conditions.rotations(config),
-        PAIR: [(c, s) for s in config.step_curricula for c in conditions.contexts(config, s)],
+        PAIR: [(c, s) for s in config.step_curricula for c in sorted(conditions.contexts(config, s), key=order.index)],
         "episode": range(flags["n_test"]),
         "step": steps,
     }

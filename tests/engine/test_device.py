@@ -77,6 +77,9 @@ class Memory:
         list(rows)
         self.tables.add(table)
 
+    def note(self, **_):
+        pass
+
     def tick(self, *_):
         pass
 

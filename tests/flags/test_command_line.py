@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 import main
+from flags import conditions
 from flags.command_line import parse
 from flags.config import METALEARNING, BadInput, Config
 from tests.conftest import ROOT, TINY, configured, encoded, run_main
@@ -70,17 +71,20 @@ def test_published_trade_offs_are_the_paper_preset(task, kind, levels, experimen
 
 
 @pytest.mark.parametrize(
-    ("flags", "is_said"),
+    ("flags", "untested"),
     [
-        ("--task grid --pt_cond aligned --congruent_only", True),
-        ("--preset laptop --task category --pt_cond blocked --step_cond interleaved", True),
-        ("--task grid --pt_cond aligned", False),
-        ("--preset demo", False),
+        ("--task grid --pt_cond aligned --congruent_only", "aligned"),
+        ("--preset laptop --task category --pt_cond blocked --step_cond interleaved", "blocked"),
+        ("--task grid --pt_cond aligned", ""),
+        ("--task grid --pt_cond aligned --congruent_only --n_epochs 0", ""),  # nothing is metalearned
+        ("--preset demo", ""),
     ],
 )
-def test_models_that_are_not_tested_on_what_they_learned_are_pointed_out(flags, is_said, capsys):
-    parse(flags.split())
-    assert ("are not tested" in capsys.readouterr().err) == is_said
+def test_models_that_are_not_tested_on_what_they_learned_are_pointed_out(flags, untested, tmp_path, capsys):
+    assert conditions.untested(parse(flags.split())) == untested
+    assert main.main([*flags.split(), "--dry_run", "--out_dir", str(tmp_path / "job"), "--n_train", "5", "--n_val", "2"]) == 0
+    said = "no such contexts are tested with --congruent_only"
+    assert (said in capsys.readouterr().err) == bool(untested)
 
 
 @pytest.mark.parametrize("task", ["grid", "category"])

@@ -53,11 +53,16 @@ def converted(loaded, tmp_path_factory):
 
 
 def test_a_file_and_the_converted_folder_give_the_same_answers(by_file, converted, tmp_path):
-    tables, _ = asked(tmp_path / "job", "--llm", str(converted), *SCORINGS.split())
-    assert rows(tables["llm_accuracy.csv"]) == rows(by_file["llm_accuracy.csv"])
-    assert rows(tables["llm_generated.csv"]) == rows(by_file["llm_generated.csv"])
+    """The file is asked all eight conditions, the folder one: the other seven have the same weights as well."""
     assert len(rows(by_file["llm_accuracy.csv"])) == 8 * 3
     assert len(rows(by_file["llm_generated.csv"])) == 8 * 16
+    condition = ("rotated", "misaligned")
+    flags = f"{SCORINGS} --pt_rot_cond {condition[0]} --pt_cond {condition[1]}"
+    tables, _ = asked(tmp_path / "job", "--llm", str(converted), *flags.split())
+    for name, n in (("llm_accuracy.csv", 3), ("llm_generated.csv", 16)):
+        of_file = [row for row in rows(by_file[name]) if (row["rotation"], row["context_curriculum"]) == condition]
+        assert rows(tables[name]) == of_file
+        assert len(of_file) == n
 
 
 def test_llama_cpps_server_gives_the_same_answers_but_for_near_ties(by_file, llama_cpp, loaded, smollm2, tmp_path):
