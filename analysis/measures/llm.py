@@ -60,9 +60,14 @@ def chance(rotation: str) -> float:
 
 
 def is_above_chance(rows: pd.DataFrame, rotation: str) -> bool:
-    """Return True if a model answers above the chance level in any context of these rows: then contexts can be compared."""
-    sums = rows.groupby("context_curriculum", observed=True)[["n_correct", "n_queries"]].sum()
-    return bool((sums.n_correct / sums.n_queries > chance(rotation)).any())
+    """Return True if a model answers above the chance level in any context of these rows: then contexts can be compared.
+
+    Above is an interval over episodes that lies above it; without an interval, the mean.
+    """
+    from analysis.statistics.effects import mean_interval
+
+    found = mean_interval(rows.astype({"context_curriculum": str}), ["context_curriculum"])
+    return bool((found.low.fillna(found["mean"]) > chance(rotation)).any())
 
 
 def by_model(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, str, str], pd.DataFrame]]:

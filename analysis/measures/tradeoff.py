@@ -43,6 +43,10 @@ class TradeOff:
         """Return the unit of the intervals: seeds, or episodes of a single seed."""
         return f"{unit_of(self.retention)}s"
 
+    def mean_errors(self) -> pd.DataFrame:
+        """Return the mean training loss (nats per token) over all updates, a row a training level, seed and episode."""
+        return self.errors.groupby(["training_level", *PER_EPISODE], as_index=False).value.mean()
+
     def unfinished(self) -> pd.Series:
         """The mean accuracy on study items at the end, by the level trained and tested at, where it is below .9."""
         last = self.learning[self.learning.step == self.learning.step.max()]

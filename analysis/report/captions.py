@@ -51,5 +51,7 @@ PUBLISHED = " Diamonds: published means, at the size of the paper, with a 95 % t
 
 def notes(n_seeds: int, with_published: bool) -> str:
     """Say what the marks of a figure are."""
-    over = "seeds; dots: seeds" if n_seeds > 1 else "episodes"
-    return f" Whiskers and bands: 95 % t interval over {over}." + (PUBLISHED if with_published else "")
+    marks = (
+        "Whiskers and bands: 95 % t interval over seeds; dots: seeds" if n_seeds > 1 else "Whiskers: 95 % t interval over episodes"
+    )
+    return f" {marks}." + (PUBLISHED if with_published else "")

@@ -144,11 +144,12 @@ def _language_models(rows: pd.DataFrame) -> Iterator[dict]:
             pair = part[part.context_curriculum.isin([one, other])]
             if pair.context_curriculum.nunique() == 2:
                 found = effects.effect_size(pair, "context_curriculum", reference={"context_curriculum": other}).iloc[0]
-                expected: verdicts.Expected | None = "more" if rotation == "unrotated" else None
+                is_told = rotation == "unrotated" and not llm.is_ours(model)  # ours was metalearned on what it is asked
+                expected: verdicts.Expected | None = "more" if is_told else None
                 interval = effects.of_row(found, found.difference)
                 line = _line(5, "effect", f"{label}: {one} − {other}", interval, found.over, expected)
-                is_told = not expected or llm.is_above_chance(pair, rotation)
-                yield line if is_told else {**line, "holds": "not above chance"}
+                is_empty = expected and not llm.is_above_chance(pair, rotation)
+                yield {**line, "holds": "not above chance"} if is_empty else line
         for row in effects.mean_interval(part, ["context_curriculum"]).itertuples():
             yield _line(5, "mean", f"{label}, {row.context_curriculum}", effects.of_row(row, row.mean), row.over)
     known = published.find(tasks.ASKED, "Llama 2 70B", "few_shot")

@@ -95,18 +95,25 @@ def of_advantage(first: pd.DataFrame, rotation: str, curriculum: str) -> Iterato
     row = effects.effect_size(there, "curriculum", reference={"curriculum": "interleaved"}).iloc[0]
     found = effects.of_row(row, row.difference)
     said = {"yes": "a", "no": "no", "not settled": "no settled"}[verdicts.holds(found, "more")]
+    who, show = ("Models", "show") if row.over == "seeds" else ("The one model", "shows")
     of = f"metalearned on {rotation}, {curriculum} contexts ({units(found, row.over)})"
-    yield f"Models {of} show {said} few-shot blocking advantage on {NAMES[rotation]}."
+    yield f"{who} {of} {show} {said} few-shot blocking advantage on {NAMES[rotation]}."
+
+
+def of_one_model(rows: pd.DataFrame) -> Iterator[str]:
+    """Yield what intervals over episodes do not say, if the rows have a single seed."""
+    if rows.seed.nunique() == 1:
+        yield "All of it is of one model: the intervals are over its episodes, and say nothing of other models."
 
 
 def not_above_chance(subject: str, rotation: str, contexts: tuple[str, ...], chance: float) -> str:
     """Say that no answers were above the chance level, so that a difference would mean nothing."""
-    return f"{subject}, {NAMES[rotation]}, {' and '.join(contexts)}: not above the chance level of {number(chance)}."
+    return f"{subject}, {NAMES[rotation]}, {' and '.join(contexts)}: not shown to be above the chance level of {number(chance)}."
 
 
 def of_trade_off(found: TradeOff) -> Iterator[str]:
     """Yield rank correlations of generalisation, errors and retention with the level, and the levels where little was learned."""
-    errors = found.errors.groupby(["training_level", "seed", "episode"], as_index=False).value.mean()
+    errors = found.mean_errors()
     for what, frame, level, expected in (
         ("Generalisation and the level at the test", found.generalisation, "test_level", "less"),
         ("Errors (mean training loss) and the level while training", errors, "training_level", None),
@@ -116,6 +123,10 @@ def of_trade_off(found: TradeOff) -> Iterator[str]:
         n_levels = frame[level].nunique()
         told = f"{what}: Spearman's ρ {number(rank.value)} over {n_levels} levels ({interval(rank, over)})"
         yield f"{told}: {_judged(rank, expected)}." if expected else f"{told}."
+    largest = errors.groupby("training_level").value.mean()
+    if largest.idxmax() not in (largest.index.min(), largest.index.max()):
+        last = f"{number(largest.iloc[-1])} at level {largest.index[-1]:g}"
+        yield f"Errors are largest at level {largest.idxmax():g} ({number(largest.max())}), and fall to {last}."
     if found.units == "episodes":
         yield "All of it is of one base model: the intervals are over its episodes, and say nothing of other models."
     low = found.unfinished()
@@ -126,21 +137,23 @@ def of_trade_off(found: TradeOff) -> Iterator[str]:
 
 
 def of_emergence(novel: pd.DataFrame) -> Iterator[str]:
-    """Yield how many seeds answer more than .9 of the last stage's novel validation queries, and after how many updates."""
+    """Yield how many models answer more than .9 of the last stage's novel validation queries, and after how many updates.
+
+    Models from random weights and those that go on from metalearned ones (`is_loaded`) are told apart.
+    """
     accuracy = novel.assign(accuracy=novel.n_correct / novel.n_queries)
     by = ["pt_rotation", "pt_curriculum", "seed"]
-    of_seed = accuracy.groupby(by, observed=True)
-    last = accuracy[accuracy.stage == of_seed.stage.transform("max")]
-    reached = last[last.accuracy > 0.9].groupby(by, observed=True).updates.min()
-    said = f"{len(reached)} of {of_seed.ngroups} metalearned models answer more than .9 of the last stage's novel queries"
-    began = (reached == 0).sum()  # from metalearned weights
-    reached = reached[reached > 0]
-    if len(reached):
-        between = f"{reached.min():,}" if reached.min() == reached.max() else f"{reached.min():,} to {reached.max():,}"
-        said += f", first after {between} updates"
-    yield f"{said}."
-    if began:
-        yield f"{began} of them {'begins' if began == 1 else 'begin'} above .9, from metalearned weights."
+    for is_loaded, rows in accuracy.groupby("is_loaded"):
+        of_seed = rows.groupby(by, observed=True)
+        last = rows[rows.stage == of_seed.stage.transform("max")]
+        reached = last[last.accuracy > 0.9].groupby(by, observed=True).updates.min()
+        said = f"{len(reached)} of {of_seed.ngroups} answer{'s' * (len(reached) == 1)} more than .9 of the last stage's novel queries"
+        if len(reached) and not reached.max():
+            said += " from the beginning"
+        elif len(reached):
+            between = f"{reached.min():,}" if reached.min() == reached.max() else f"{reached.min():,} to {reached.max():,}"
+            said += f", first after {between} updates"
+        yield f"Models from {'metalearned' if is_loaded else 'random'} weights: {said}."
 
 
 def of_groups(rows: pd.DataFrame) -> Iterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 import tasks
@@ -86,6 +87,7 @@ def in_context(pool: Pool, rotation: str = "unrotated", curriculum: str = "block
     found += findings.differences(last, "After training", AFTER if is_published else NOTHING, INTERLEAVED_FIRST)
     found += findings.of_novel(first, derive.congruent(derive.novel_after_training(kept))) if len(last) else ()
     found += [] if is_published else findings.of_advantage(first, rotation, curriculum)
+    found += findings.of_one_model(kept)
     curves = interactive.curves(kept) if len(last) else None
     return Section(name, title, caption, jobs, picture, tables, notes, found, curves=curves)
 
@@ -128,6 +130,7 @@ def trade_off(pool: Pool, experiment: str) -> Section | None:
     tables = {}
     for name, level in (("generalisation", "test_level"), ("retention", "training_level")):
         tables[name.capitalize()] = effects.of_values(getattr(found, name), [level])
+    tables["Errors (mean training loss)"] = effects.of_values(found.mean_errors(), ["training_level"], (0.0, np.inf))
     caption = captions.TRADE_OFF.format(units=found.units, base=jobs[0].flags["load_model_from"])
     caption += captions.PUBLISHED if of_paper[0] else ""
     if of_paper[0] and not of_paper[1]:
@@ -176,6 +179,7 @@ def context_against_steps(pool: Pool) -> Section | None:
     for context, rows in last.groupby("context_curriculum"):
         subject = f"After training, {context} context"
         found += findings.differences(rows, subject, NOTHING, INTERLEAVED_FIRST, "step_curriculum", same_episodes=True)
+    found += findings.of_one_model(kept)
     caption = captions.CONTEXT_STEP + captions.notes(kept.seed.nunique(), False)
     return Section("context_step", title, caption, jobs, picture, tables, notes, found)
 
@@ -185,7 +189,8 @@ def emerging(pool: Pool) -> Section | None:
     jobs = [job for job in pool.jobs("icl_iwl") if job.flags["n_epochs"]]
     if not jobs:
         return None
-    rows = pd.concat([emergence.with_updates(pool.rows([job], "pretrain_accuracy"), job.flags) for job in jobs])
+    parts = [emergence.with_updates(pool.rows([job], "pretrain_accuracy"), job.flags) for job in jobs]
+    rows = pd.concat([part.assign(is_loaded=bool(job.flags["load_model_from"])) for part, job in zip(parts, jobs, strict=True)])
     picture, title = pool.picture("emergence"), f"Emergence of in-context learning · {pool.title}"
     plot_emergence(rows, pool.chance, title, picture)
     kept = pd.concat([emergence.kept(of_job) for _, of_job in rows[rows.subset == "novel"].groupby("job")])
@@ -221,7 +226,8 @@ def asked(pool: Pool) -> Section | None:
             if len(there) and not llm.is_above_chance(there, rotation):
                 found.append(findings.not_above_chance(f"{model}, {scoring}", rotation, pair, llm.chance(rotation)))
                 continue
-            expected: dict[str, verdicts.Expected | None] = {rotation: "more" if rotation == "unrotated" else None}
+            is_claimed = rotation == "unrotated" and not llm.is_ours(model)
+            expected: dict[str, verdicts.Expected | None] = {rotation: "more" if is_claimed else None}
             found += findings.differences(part, f"{model}, {scoring}", expected, pair, "context_curriculum")
     names = dict.fromkeys(map(llm.label, rows.model.astype(str)))
     ours = captions.OURS if any(map(llm.is_ours, rows.model.unique())) else ""

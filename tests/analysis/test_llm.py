@@ -94,3 +94,21 @@ def test_what_a_model_was_asked_goes_with_the_tables_and_onto_the_page(tmp_path,
     assert "asked: unrotated_blocked &lt;&amp;&gt;" in page
     assert "asked: rotated_blocked &lt;&amp;&gt;" in page
     assert "unrotated_aligned" not in page
+
+
+def test_a_claim_about_language_models_is_none_of_a_model_that_was_metalearned_on_the_task():
+    """Ours shows the difference, which is of its training: the number stands without a verdict."""
+    for model, expected in (("llama-causal-grid", [""]), ("Llama-2-70b-hf", ["yes"])):
+        right, wrong = (rows(curriculum, model=model) for curriculum in ("blocked", "interleaved"))
+        asked = pd.concat([right.assign(n_correct=right.n_queries), wrong.assign(n_correct=0)])
+        lines = [line for line in claims._language_models(asked) if line["kind"] == "effect"]
+        assert [line["holds"] for line in lines] == expected
+
+
+def test_above_chance_is_an_interval_above_it():
+    """Episodes at 2/16 and 4/16 have a mean of .19 and a t interval that includes 1/25; three at 4/16 and one at 5/16 have not."""
+    novel = rows()[lambda table: table.subset == "novel"]
+    assert not llm.is_above_chance(novel, "unrotated")
+    four = pd.concat([novel.iloc[:1]] * 4).assign(episode=range(4), n_correct=[4, 4, 4, 5])
+    assert llm.is_above_chance(four, "unrotated")
+    assert llm.is_above_chance(novel.iloc[1:], "unrotated")  # a single episode has no interval: its mean

@@ -15,8 +15,8 @@ import tasks
 from analysis.report import style
 from analysis.report.plots import parts
 
-# Okabe & Ito's colours and lines that differ in grey as well; more seeds than these share them.
-LINES = [(color, line) for line in ("-", "--", ":") for color in ("#0072B2", "#E69F00", "#009E73", "#CC79A7")]
+# Colours that no curriculum and no group has, and lines that differ in grey as well; more seeds than these share them.
+LINES = [(color, line) for line in ("-", "--", ":") for color in ("#332288", "#CC79A7", "#999933", "#000000")]
 
 
 def plot_emergence(rows: pd.DataFrame, chance: float, title: str, path: Path) -> None:
