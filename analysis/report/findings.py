@@ -147,7 +147,8 @@ def of_emergence(novel: pd.DataFrame) -> Iterator[str]:
         of_seed = rows.groupby(by, observed=True)
         last = rows[rows.stage == of_seed.stage.transform("max")]
         reached = last[last.accuracy > 0.9].groupby(by, observed=True).updates.min()
-        said = f"{len(reached)} of {of_seed.ngroups} answer{'s' * (len(reached) == 1)} more than .9 of the last stage's novel queries"
+        answer = "answers" if len(reached) == 1 else "answer"
+        said = f"{len(reached)} of {of_seed.ngroups} {answer} more than .9 of the last stage's novel queries"
         if len(reached) and not reached.max():
             said += " from the beginning"
         elif len(reached):
