@@ -182,7 +182,7 @@ def n_batches(config: Config, n_episodes: int, n_queries: int) -> int:
 
 
 def packs_per_batch(config: Config) -> int:
-    """Return the groups of queries in a metalearning batch: as many as --pretrain_bs queries fill."""
+    """Return the packs of a metalearning batch: as many as --pretrain_bs queries fill."""
     return config.pretrain_bs // config.queries_per_episode
 
 

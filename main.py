@@ -79,7 +79,9 @@ def run(config: Config, stop: StopFlag | None = None) -> int:
     finished = check_folder(config)
     check_unchanged(config, encoder)
     if not finished and (curriculum := untested(config)):
-        say(f"main.py: --pt_cond {curriculum}: no such contexts are tested with --congruent_only; pass --no_congruent_only")
+        say(
+            f"main.py: --pt_cond {curriculum}: this job tests no {curriculum} contexts (--congruent_only); pass --no_congruent_only"
+        )
     if not finished or config.dry_run:
         import models
 

@@ -30,7 +30,7 @@ def contexts(config: Config, step_curriculum: str) -> tuple[str, ...]:
 
 def untested(config: Config) -> str:
     """Return the context curriculum that was metalearned, if no step curriculum is finetuned on with it; else nothing."""
-    is_metalearned = config.n_epochs > 0 or config.load_model_from is not None
+    is_metalearned = config.n_epochs > 0 or bool(config.base_seeds)  # else nothing is known of loaded weights
     tested = [context for steps in config.step_curricula for context in contexts(config, steps)]
     return config.condition[1] if is_metalearned and config.condition[1] not in tested else ""
 

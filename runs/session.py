@@ -30,7 +30,7 @@ def check_folder(config: Config) -> bool:
     Raises BadInput for a folder, tracker or file that it cannot write to, Held for a folder that another job is writing to.
     """
     if config.log_with and not tracking.is_installed(config.log_with):
-        raise BadInput("log_with", config.log_with, f"is not installed here: pip install {config.log_with}")
+        raise BadInput("log_with", config.log_with, f"is not installed: pip install {config.log_with}")
     with bad_folder(config):
         finished = holds_finished(config, config.overwrite)
         if not finished and not config.dry_run:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MARGIN = 0.05  # beyond the range of seeds: few of them do not reach its ends
 OURS = Path(__file__).with_name("usual.csv")  # benchmarks/usual.py writes it
 PUBLISHED = "published"
+FREE = ("seed", "n_runs", "max_members")  # the seeds, and how many members train at once
 
 
 def beside(job: Job, found: Summary) -> list[dict[str, Any]]:
@@ -96,9 +97,9 @@ def _of_preset(job: Job) -> _OurSeeds | None:
 
 
 def changed_flags(job: Job, preset: str) -> list[str]:
-    """Return the flags in which a job differs from `--preset PRESET --task TASK`, beside its seeds."""
+    """Return the flags in which a job differs from `--preset PRESET --task TASK`, beside FREE."""
     usual = resolve({"preset": preset, "task": job.task}).defining_values()
-    return [name for name, value in usual.items() if name not in ("seed", "n_runs") and not _alike(job.flags[name], value)]
+    return [name for name, value in usual.items() if name not in FREE and not _alike(job.flags[name], value)]
 
 
 def _alike(recorded: Any, value: Any) -> bool:

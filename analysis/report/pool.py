@@ -110,5 +110,5 @@ class Pool:
 
 
 def pools_of(sweep: Sweep, out: Path) -> list[Pool]:
-    """Return a group for each size and task of the finished jobs."""
+    """Return a pool for each size and task of the finished jobs."""
     return [Pool(sweep, size, task, out) for size, task in sweep.pools()]

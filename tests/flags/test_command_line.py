@@ -83,7 +83,7 @@ def test_published_trade_offs_are_the_paper_preset(task, kind, levels, experimen
 def test_models_that_are_not_tested_on_what_they_learned_are_pointed_out(flags, untested, tmp_path, capsys):
     assert conditions.untested(parse(flags.split())) == untested
     assert main.main([*flags.split(), "--dry_run", "--out_dir", str(tmp_path / "job"), "--n_train", "5", "--n_val", "2"]) == 0
-    said = "no such contexts are tested with --congruent_only"
+    said = f"this job tests no {untested} contexts (--congruent_only)"
     assert (said in capsys.readouterr().err) == bool(untested)
 
 
@@ -186,7 +186,7 @@ def test_distractors_and_positions_lengthen_items():
             "scripts/cat_iwl_icl.sh PRESET=demo makes it, or: python main.py --preset demo --task category",
         ),
         ("--log_with mlflow", "--log_with mlflow: must be one of tensorboard, wandb"),
-        ("--log_with wandb", "--log_with wandb: is not installed here: pip install wandb"),
+        ("--log_with wandb", "--log_with wandb: is not installed: pip install wandb"),
         ("--save_data_to file --n_train 20 --n_val 4 --n_test 2", "--save_data_to file: cannot be written to"),
         ("--save_vocab file/v.json", "--save_vocab file/v.json: cannot be written to"),
         ("--load_data_from nowhere", "--load_data_from nowhere: "),

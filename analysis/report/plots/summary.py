@@ -50,7 +50,7 @@ def plot_summary(folder: Path, found: Summary) -> None:
 
 def _metalearning(axes: Axes, validation: pd.DataFrame) -> None:
     novel, study = validation[validation.subset == "novel"], validation[validation.subset != "novel"]
-    for name, part, color in (("study", study, style.GROUP_COLORS["study_A"]), ("novel", novel, style.GROUP_COLORS["novel"])):
+    for name, part, color in (("study", study, "0.75"), ("novel", novel, style.GROUP_COLORS["novel"])):
         sums = part.groupby(["seed", "updates"])[["n_correct", "n_queries"]].sum()
         accuracy = (sums.n_correct / sums.n_queries).unstack("seed")
         for k, seed in enumerate(accuracy):
