@@ -121,7 +121,7 @@ def run_llm(config: Config, encoder: Encoder, stop: StopFlag) -> int:
 
     loading.check_quantisation(config)
     finished = check_folder(config)
-    folder = Path(config.out_dir)
+    folder = config.folder
     if not finished or config.dry_run:
         from llm import askers, evaluate
 
@@ -164,9 +164,9 @@ def sweep(config: Config) -> int:
     """A trade-off experiment: a job at each of its levels, one after the other, then the picture of all of them."""
     levels = training_levels(config.preset, config.task, config.experiment)
     jobs = [dataclasses.replace(config, ablation_level=level) for level in levels]
-    jobs = [dataclasses.replace(job, out_dir=str(Path(config.out_dir) / level_folder(job))) for job in jobs]
+    jobs = [dataclasses.replace(job, out_dir=str(config.folder / level_folder(job))) for job in jobs]
     with bad_folder(config):
-        if recorded_config(Path(config.out_dir)):
+        if recorded_config(config.folder):
             raise FolderTaken("holds a job; name a folder for the jobs of all levels")
     for job in jobs:
         check_folder(job)
@@ -183,12 +183,12 @@ def sweep(config: Config) -> int:
     from analysis.measures import tradeoff
 
     try:
-        found = tradeoff.read([Path(job.out_dir) for job in jobs])
+        found = tradeoff.read([job.folder for job in jobs])
     except (OSError, ValueError) as error:  # tables that are damaged
         say(f"main.py: failed: {error}")
         return FAILED
     tell(tradeoff.table(found))
-    picture = Path(config.out_dir) / "tradeoff.png"
+    picture = config.folder / "tradeoff.png"
 
     def plot(path: Path) -> None:
         from analysis.report.plots.tradeoff import plot_trade_off
@@ -217,7 +217,7 @@ def perform(
     from runs.checkpoint import Damaged
     from runs.records import TABLES
 
-    folder = Path(config.out_dir)
+    folder = config.folder
 
     def work(recorder: Recorder) -> None:
         def weights_of(seed: int, init: str) -> Weights:

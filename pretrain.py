@@ -47,10 +47,11 @@ class Metalearning:
         config = self.config
         self._encoder = encoder = encoder.of(config)
         self.model = models.model_of(config, encoder)
-        condition = (config.pt_rot_cond, config.pt_cond)
         n_train, n_val = (encoder.n_episodes(split) for split in ("metalearning", "validation"))
-        self.validation = {seed: encoder.episodes(seed, "validation", *condition, n_val) for seed in seeds}
-        self.episodes = {seed: encoder.episodes(seed, "metalearning", *condition, n_train) for seed in seeds if config.n_epochs}
+        self.validation = {seed: encoder.episodes(seed, "validation", *config.condition, n_val) for seed in seeds}
+        self.episodes = {
+            seed: encoder.episodes(seed, "metalearning", *config.condition, n_train) for seed in seeds if config.n_epochs
+        }
         self.subsets = self.validation[seeds[0]].subsets
         self.n_novel = n_val * int((self.validation[seeds[0]].subset[0] == self.subsets.index("novel")).sum())  # queries
         self.sizes = (n_train, self.validation[seeds[0]].queries.shape[1], config.queries_per_episode)

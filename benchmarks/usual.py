@@ -29,13 +29,11 @@ def rows(results: Path) -> pd.DataFrame:
             sys.exit(f"{job.folder}: is no job of --preset {preset}, its {', '.join(changed)} differs")
         if job.flags["n_runs"] != 1:
             sys.exit(f"{job.folder}: has {job.flags['n_runs']} seeds, and a summary does not tell them apart; run a job a seed")
-        numbers = summary.summarise(job.folder)
-        for measure, part in (("few_shot", numbers["few_shot"]), ("after", numbers["after_training"])):
-            found += [
-                {"preset": preset, "task": job.task, "seed": job.flags["seed"], "measure": measure, "init": row["init"],
-                 "rotation": row["rotation"], "curriculum": row["context_curriculum"], "accuracy": round(row["accuracy"], 4)}
-                for row in part
-            ]  # fmt: skip
+        of_job = {"preset": preset, "task": job.task, "seed": job.flags["seed"]}
+        found += [
+            {**of_job, **condition, "accuracy": round(value, 4)}
+            for condition, value in usual.headline(summary.summarise(job.folder))
+        ]
     order = ["preset", "task", "seed", "measure", "init", "rotation", "curriculum"]
     return pd.DataFrame(found).sort_values(order, ignore_index=True)
 

@@ -66,7 +66,7 @@ def is_above_chance(rows: pd.DataFrame, rotation: str) -> bool:
     """
     from analysis.statistics.effects import mean_interval
 
-    found = mean_interval(rows.astype({"context_curriculum": str}), ["context_curriculum"])
+    found = mean_interval(rows, ["context_curriculum"])
     return bool((found.low.fillna(found["mean"]) > chance(rotation)).any())
 
 

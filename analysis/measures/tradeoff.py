@@ -56,7 +56,7 @@ class TradeOff:
     @property
     def n_units(self) -> int:
         """Return the number of seeds or episodes that intervals are over (see `units`)."""
-        return self.retention[self.units[:-1]].nunique()
+        return self.retention[unit_of(self.retention)].nunique()
 
 
 def read(folders: list[Path]) -> TradeOff:

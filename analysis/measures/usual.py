@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -41,19 +42,25 @@ def beside(job: Job, found: Summary) -> list[dict[str, Any]]:
     else:
         return []
     rows = []
+    for condition, value in headline(found):
+        if usual := known(**condition):
+            low, high = usual
+            beyond = max(low - value, value - high, 0.0)
+            rows.append(
+                {**condition, "of": of, "value": value, "low": low, "high": high, "off": beyond if beyond > MARGIN else 0.0}
+            )
+    return rows
+
+
+def headline(found: Summary) -> Iterator[tuple[dict[str, str], float]]:
+    """Yield the headline numbers of a summary, congruent curricula alone: their condition (measure, init, rotation, curriculum),
+    and the accuracy."""
     for measure, part in (("few_shot", found["few_shot"]), ("after", found["after_training"])):
         for row in part:
             curriculum = row["context_curriculum"]
-            if row.get("step_curriculum", curriculum) != curriculum:
-                continue
-            if usual := known(measure, row["init"], row["rotation"], curriculum):
-                low, high = usual
-                beyond = max(low - row["accuracy"], row["accuracy"] - high, 0.0)
-                rows.append(
-                    {"measure": measure, "init": row["init"], "rotation": row["rotation"], "curriculum": curriculum, "of": of,
-                     "value": row["accuracy"], "low": low, "high": high, "off": beyond if beyond > MARGIN else 0.0}
-                )  # fmt: skip
-    return rows
+            if row.get("step_curriculum", curriculum) == curriculum:
+                condition = {"measure": measure, "init": row["init"], "rotation": row["rotation"], "curriculum": curriculum}
+                yield condition, row["accuracy"]
 
 
 def _published(job: Job, measure: str, init: str, rotation: str, curriculum: str) -> tuple[float, float] | None:
