@@ -1,7 +1,3 @@
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
@@ -12,6 +8,7 @@ from data import Encoder
 from flags.command_line import parse
 from flags.config import Config
 from tasks import make_task
+from tests.program import run_main
 
 
 @pytest.fixture(autouse=True)
@@ -26,8 +23,6 @@ def tasks_of_the_program():
     yield
     tasks._outside.clear()
 
-
-ROOT = Path(__file__).parent.parent
 
 # A job of a few seconds: small, but with every phase, several members and short last batches.
 _SMALL = (
@@ -53,11 +48,6 @@ def encoded(flags: str) -> Encoder:
 def built(config: Config, encoder: Encoder):
     """The model of a job, on the CPU."""
     return models.model_of(config, encoder)
-
-
-def run_main(*flags: str, **kwargs) -> subprocess.CompletedProcess:
-    """The real program, in a process of its own."""
-    return subprocess.run([sys.executable, str(ROOT / "main.py"), *flags], capture_output=True, text=True, **kwargs)
 
 
 @pytest.fixture(scope="session", params=["grid", "category"])

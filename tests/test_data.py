@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from data import finetuning_batch, metalearning_packs, n_batches
 from flags.command_line import parse
-from tests.conftest import ROOT, configured, encoded
+from tests.conftest import configured, encoded
+from tests.program import ROOT
 
 CONDITION = ("metalearning", "unrotated", "blocked")
 

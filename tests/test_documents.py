@@ -9,7 +9,7 @@ import pytest
 from flags import presets
 from flags.config import Config
 from runs import lock, session, terminal
-from tests.conftest import ROOT
+from tests.program import ROOT
 
 PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGES.md")), *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}

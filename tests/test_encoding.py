@@ -13,7 +13,7 @@ import pytest
 from analysis.report.__main__ import main
 from benchmarks import synthetic
 from runs.files import write_json
-from tests.conftest import ROOT
+from tests.program import ROOT
 
 BINARY_UNLESS_TOLD = {"os", "gzip", "Pixels"}  # their open() has no text, or only on demand
 ROOMS = [path.parent for path in sorted(ROOT.glob("*/__init__.py")) if path.parent.name != "tests"] + [ROOT / "benchmarks"]

@@ -15,7 +15,8 @@ from engine.streams import stream
 from examples.linear_rule import LinearRule, item_order
 from examples.outward import Outward, outwards
 from tasks.grid import GridTask
-from tests.conftest import configured, run_main
+from tests.conftest import configured
+from tests.program import run_main
 
 RULE = (
     "--task examples.linear_rule --n_task_dims 20 --n_layers 2 --n_heads 2 --d_model 16 --d_ff 16 --n_train 24 --n_val 4 "

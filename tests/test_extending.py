@@ -13,7 +13,8 @@ from analysis.measures import published
 from flags.ablations import ABLATIONS
 from models import draw_weights
 from runs.checkpoint import write_weights
-from tests.conftest import ROOT, TINY, built, configured, encoded
+from tests.conftest import TINY, built, configured, encoded
+from tests.program import ROOT, run_main
 
 ROOMS = ("analysis", "engine", "episodes", "flags", "preview", "runs", "tasks")
 
@@ -51,6 +52,12 @@ def python(folder, *arguments: str) -> str:
     return done.stdout
 
 
+def program(folder, *flags: str) -> str:
+    done = run_main(*flags, cwd=folder, script=folder / "main.py")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 HIDDEN = """
 import numpy as np
 from ablate import make_ablation
@@ -79,7 +86,7 @@ def test_an_ablation(copy):
     write_weights(copy / "base.safetensors", draw_weights(model, 0, 0.1))
     flags = f"--preset demo --task grid --experiment tradeoff_oldest {small} --load_model_from base.safetensors --out_dir sweep"
     assert "--experiment tradeoff_oldest" in section("An ablation")
-    printed = python(copy, "main.py", *flags.split())
+    printed = program(copy, *flags.split())
     assert "Trade-off: grid, oldest, rule-like tasks" in printed
     assert (copy / "sweep/tradeoff.png").stat().st_size > 10_000
     rows = pd.read_csv(next((copy / "sweep/level_0.5").glob("*/finetune_accuracy.csv")))
@@ -90,7 +97,7 @@ def test_a_model(copy):
     extend(copy, "A model")
     assert "--model_name olmo2" in section("A model")
     few = "--congruent_only --test_one_rot_cond --step_cond interleaved --n_blocks 1 --n_steps_per_block 3 --n_val 2"
-    python(copy, "main.py", *TINY["grid"].split(), *few.split(), "--model_name", "olmo2", "--out_dir", "job")
+    program(copy, *TINY["grid"].split(), *few.split(), "--model_name", "olmo2", "--out_dir", "job")
     losses = pd.read_csv(copy / "job/pretrain_loss.csv").groupby("step").loss.mean()
     assert losses.iloc[-1] < losses.iloc[0] - 0.1
 

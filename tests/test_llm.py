@@ -3,8 +3,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -17,7 +15,8 @@ from llm.generation import generate
 from llm.prompt import Prompter, common_length
 from llm.scoring import Pace, Scores, first_location, likeliest, score
 from tests import llm_models
-from tests.conftest import ROOT, configured, encoded, run_main
+from tests.conftest import configured, encoded
+from tests.program import ROOT, Program, run_main
 from tests.test_main import wait_for
 
 KINDS = ("bytes", "pieces", "chat")
@@ -240,15 +239,15 @@ def test_counts_are_those_of_what_was_generated(finished):
 def test_a_stopped_job_goes_on_with_the_next_episode(finished, tmp_path):
     flags, undisturbed, _ = finished
     folder = tmp_path / "job"
-    command = [sys.executable, str(ROOT / "main.py"), *flags, "--out_dir", str(folder)]
+    command = [*flags, "--out_dir", str(folder)]
     for stop, status in ((signal.SIGTERM, 75), (signal.SIGKILL, -9)):
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        process = Program(*command)
         before = (folder / "llm_accuracy.csv").stat().st_size if folder.exists() else 0
         wait_for(process, folder / "llm_accuracy.csv", before + 600)
         process.send_signal(stop)
         process.communicate()
         assert process.returncode == status
-    assert subprocess.run(command, capture_output=True).returncode == 0
+    assert run_main(*command).returncode == 0
     for name in ("llm_accuracy.csv", "llm_generated.csv", "summary.json", "prompts/rotated_misaligned.txt"):
         assert (folder / name).read_bytes() == (undisturbed / name).read_bytes()
 

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from runs.machine import commit
-from tests.conftest import ROOT, TINY, run_main
+from tests.conftest import TINY
+from tests.program import ROOT, Program, run_main
 
 JOB_FILES = ("config.json", "pretrain_loss.csv", "pretrain_accuracy.csv", "finetune_loss.csv", "finetune_accuracy.csv",
              "summary.json", "summary.png", "progress.json", "checkpoints/model.json")  # fmt: skip
@@ -80,12 +81,10 @@ def test_other_flags_in_its_folder_are_an_error(finished_job):
     assert contents(folder) == before
 
 
-def start(task, folder) -> subprocess.Popen:
+def start(task, folder) -> Program:
     minutes = {"grid": "0", "category": "0.005"}[task]  # after every step; three times a second
     flags = [*TINY[task].split(), "--n_runs", "2", "--checkpoint_every", minutes, "--out_dir", str(folder)]
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "main.py"), *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return Program(*flags)
 
 
 def wait_for(process, path, size):
@@ -118,7 +117,7 @@ def test_a_signal_saves_and_asks_to_be_requeued(finished_job, tmp_path, phase_fi
     task, undisturbed, _ = finished_job
     folder = tmp_path / "job"
     flags = [*TINY[task].split(), "--n_runs", "2", "--out_dir", str(folder)]  # no other saving: every ten minutes
-    process = subprocess.Popen([sys.executable, str(ROOT / "main.py"), *flags], stderr=subprocess.PIPE, text=True)
+    process = Program(*flags)
     wait_for(process, folder / phase_file, (undisturbed / phase_file).stat().st_size * 0.3)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate()

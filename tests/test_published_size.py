@@ -12,7 +12,8 @@ from data import Encoder
 from engine.ensemble import Ensemble
 from tasks import make_task
 from test import count_correct
-from tests.conftest import ROOT, built
+from tests.conftest import built
+from tests.program import ROOT
 
 PAPER = ROOT / "results/paper"
 JOBS = sorted(path.parent for path in PAPER.rglob("summary.json"))

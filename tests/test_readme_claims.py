@@ -8,7 +8,7 @@ from analysis.jobs.load import load
 from analysis.report import claims
 from analysis.report.findings import number
 from analysis.report.pool import pools_of
-from tests.conftest import ROOT
+from tests.program import ROOT
 
 
 def cell(row: pd.Series) -> str:

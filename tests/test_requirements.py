@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.program import ROOT
 
 LISTS = ("requirements", "requirements-test", "requirements-llm")
 OF_TYPES = {"_typeshed"}  # there for mypy alone, which brings it

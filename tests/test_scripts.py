@@ -18,7 +18,7 @@ from flags.presets import PRESETS
 from runs.status import main, state_of
 from runs.sweep import expected, read
 from tasks import check_task
-from tests.conftest import ROOT, run_main
+from tests.program import ROOT, run_main
 
 ELEMENTS = {
     "cat_iwl_icl": 4, "cat_iwl_only": 1, "cat_tradeoff_mask": 11, "cat_tradeoff_noise": 9,

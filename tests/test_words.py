@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from flags.config import Config
-from tests.conftest import ROOT
+from tests.program import ROOT
 
 # A docstring begins with a verb or a noun, never with one of these.
 FORBIDDEN = re.compile(

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.program import ROOT
 
 
 @pytest.mark.parametrize(("old", "today"), [("status", "python -m runs.status"), ("sample", "python -m analysis.jobs.sample")])

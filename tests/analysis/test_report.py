@@ -22,7 +22,7 @@ from analysis.report.pool import Pool, pools_of
 from benchmarks import synthetic
 from flags.command_line import parse
 from runs.session import check_folder
-from tests.conftest import ROOT
+from tests.program import ROOT
 
 LLM = "--preset paper --llama2_size 70b --cache_dir x --n_val 20 --real_words --generate_all"
 SMALL = "--n_test 2 --n_steps_per_block 40 --finetune_test_every 20"
@@ -290,7 +290,7 @@ def test_bad_folders_are_named_and_the_others_shown(tmp_path, monkeypatch, capsy
     ("arguments", "said"),
     [
         (["nowhere"], "nowhere: does not exist"),
-        (["empty"], "empty: holds no finished job; results/sample has some"),
+        (["empty"], "empty: holds no finished job; results/paper has some"),
         (["empty", "-o", "full"], "-o full: holds files and no report.json"),
         (["empty", "-o", "full/file"], "-o full/file: is a file"),
     ],

@@ -15,7 +15,7 @@ from analysis.jobs.load import Sweep
 from analysis.report import folder
 from analysis.report.__main__ import Report, file_names, main, write
 from analysis.report.sections import Section
-from tests.conftest import ROOT
+from tests.program import ROOT
 
 
 def report(out, *names):

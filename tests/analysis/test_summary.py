@@ -8,7 +8,7 @@ import pytest
 
 from analysis.jobs.tables import COLUMNS
 from analysis.measures.summary import summarise
-from tests.conftest import ROOT
+from tests.program import ROOT
 
 VALIDATION = """0,1,0,0,novel,2,10,0.5,1
 0,1,0,0,study_A,0,5,0.5,1

@@ -2,15 +2,13 @@
 
 import os
 import signal
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
 
 from analysis.measures import tradeoff
 from analysis.statistics.effects import of_values
-from tests.conftest import ROOT, run_main
+from tests.program import Program, run_main
 from tests.test_main import contents, wait_for
 
 SMALLER = "--preset demo --n_blocks 2 --n_steps_per_block 7 --finetune_test_every 5 --test_repeats 2 --threads 1"
@@ -86,9 +84,7 @@ def test_a_kill_in_an_ablated_job_leaves_the_same_bytes(swept, tmp_path):
     experiment, level = {"grid": ("tradeoff_mask", "0.5"), "category": ("tradeoff_noise", "4")}[task]
     undisturbed = next(job for job in jobs_of(task, folder) if job.parent.name == f"level_{level}")
     flags = [*flags_of(experiment, base, tmp_path / "job"), "--ablation_level", level]
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "main.py"), *flags, "--checkpoint_every", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    process = Program(*flags, "--checkpoint_every", "0")
     size = (undisturbed / "finetune_accuracy.csv").stat().st_size
     wait_for(process, tmp_path / "job" / "finetune_accuracy.csv", 0.6 * size)
     assert process.poll() is None, "the job was done before it was killed"

@@ -14,7 +14,8 @@ from engine.decoder import check_shares_context
 from engine.ensemble import Batch, Ensemble
 from flags.decoders import DECODERS
 from tests.ablated_slowly import Setting, draw_of
-from tests.conftest import TINY, configured, encoded, run_main
+from tests.conftest import TINY, configured, encoded
+from tests.program import run_main
 
 CPU = torch.device("cpu")
 OTHERS = [name for name in DECODERS if name != "llama2"]

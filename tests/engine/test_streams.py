@@ -8,7 +8,8 @@ import torch
 
 import main
 from engine.streams import stream
-from tests.conftest import ROOT, TINY
+from tests.conftest import TINY
+from tests.program import ROOT
 from tests.test_main import contents
 
 

@@ -19,7 +19,8 @@ from flags.command_line import parse, read
 from flags.config import BadInput
 from flags.resolve import resolve
 from tasks import make_task
-from tests.conftest import TINY, built, run_main
+from tests.conftest import TINY, built
+from tests.program import run_main
 
 FINETUNING = "--n_blocks 1 --n_steps_per_block 3 --finetune_test_every 3 --congruent_only --threads 1"
 

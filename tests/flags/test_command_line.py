@@ -5,8 +5,6 @@ import json
 import os
 import resource
 import shlex
-import subprocess
-import sys
 import time
 
 import pandas as pd
@@ -16,7 +14,8 @@ import main
 from flags import conditions
 from flags.command_line import parse
 from flags.config import METALEARNING, BadInput, Config
-from tests.conftest import ROOT, TINY, configured, encoded, run_main
+from tests.conftest import TINY, configured, encoded
+from tests.program import Program, run_main
 from tests.test_main import contents
 
 # Every value of the published scripts, as a flag.
@@ -274,9 +273,7 @@ def test_a_folder_that_goes_away_is_one_line_and_loses_nothing(finished_job, tmp
     if task == "grid":
         pytest.skip("the files are the same")
     folder, elsewhere = tmp_path / "job", tmp_path / "elsewhere"
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "main.py"), *flags_of(task, folder)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    process = Program(*flags_of(task, folder))
     losses = folder / "pretrain_loss.csv"
     while not losses.exists() or losses.stat().st_size < 100:
         assert process.poll() is None

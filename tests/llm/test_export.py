@@ -9,8 +9,9 @@ from transformers import AutoTokenizer
 from llm.export import main, tokenizer_of
 from llm.prompt import Prompter
 from prompts import PREFACES
-from tests.conftest import configured, encoded, run_main
+from tests.conftest import configured, encoded
 from tests.episodes.test_foreign import full_disk
+from tests.program import run_main
 
 FLAGS = "--task grid --real_words --generate_all --p_flip_xy 0 --n_train 200 --n_val 12 --seed 3 --threads 1 --lm_task causal"
 SIZE = "--n_layers 2 --n_heads 2 --d_model 32 --d_ff 32 --queries_per_episode 5 --pretrain_bs 100 --pretrain_lr 0.01 --n_epochs 4"

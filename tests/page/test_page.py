@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.page.axe import SCRIPT
+from tests.program import ROOT
 
 SIZES = {"wide": (1280, 900), "phone": (390, 844)}
 RUN = """
@@ -47,9 +47,9 @@ def axe() -> str:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory) -> Path:
-    """The report of the samples."""
+    """The report that `make report` makes."""
     folder = tmp_path_factory.mktemp("page") / "report"
-    command = [ROOT / ".venv/bin/python", "-m", "analysis.report", "results/sample", "-o", str(folder)]
+    command = [ROOT / ".venv/bin/python", "-m", "analysis.report", "results/paper", "-o", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     return folder / "index.html"
 

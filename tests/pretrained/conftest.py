@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests import llm_models
-from tests.conftest import run_main
 from tests.pretrained.small_server import Model, address, model_server
+from tests.program import run_main
 
 WORDS = "--preface_id 7 --sep_id 1 --test_preface_id 4 --threads 2"
 GRID = f"--preset laptop --task grid {WORDS}"

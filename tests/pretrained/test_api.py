@@ -9,9 +9,9 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT, run_main
 from tests.pretrained.conftest import GRID, asked
 from tests.pretrained.small_server import Disturbed
+from tests.program import ROOT, run_main
 from tests.test_main import wait_for
 
 FLAGS = ("--llm", "small", "--n_val", "2", "--pt_cond", "blocked")

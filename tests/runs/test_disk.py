@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT, TINY
+from tests.conftest import TINY
+from tests.program import ROOT
 from tests.test_main import contents, wait_for
 
 PHASE_FILE = {"grid": "pretrain_loss.csv", "category": "finetune_loss.csv"}  # when it happens

@@ -9,7 +9,7 @@ from runs import checkpoint, files
 from runs.folder import FolderTaken, claim, is_finished
 from runs.interrupt import Progress
 from runs.records import Recorder
-from tests.conftest import ROOT
+from tests.program import ROOT
 
 FLAGS = {"seed": 1, "task": "grid"}
 

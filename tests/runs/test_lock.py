@@ -15,7 +15,8 @@ import pytest
 from runs import holding, lock
 from runs.folder import FolderTaken, claim, is_finished
 from runs.lock import Held, Lock, LostLock, StoppedWaiting
-from tests.conftest import ROOT, TINY, run_main
+from tests.conftest import TINY
+from tests.program import ROOT, Program, run_main
 from tests.test_main import contents, wait_for
 
 HOLD = """
@@ -312,8 +313,7 @@ def test_of_two_jobs_that_begin_together_one_has_the_folder(tmp_path):
     flags = [*TINY["grid"].split(), "--n_epochs", "400", "--checkpoint_every", "0", "--out_dir", str(folder)]
     started = []
     for more in ([], ["--overwrite"]):
-        command = [sys.executable, str(ROOT / "main.py"), *flags, *more]
-        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        started.append(Program(*flags, *more))
     while all(process.poll() is None for process in started):
         time.sleep(0.05)
     loser, winner = sorted(started, key=lambda process: process.poll() is None)
@@ -321,9 +321,8 @@ def test_of_two_jobs_that_begin_together_one_has_the_folder(tmp_path):
     assert (loser.returncode, errors.count("\n")) == (3, 1)
     assert f"is held by another job: process {winner.pid} on " in errors
     wait_for(winner, folder / "pretrain_loss.csv", 200)
-    winner.terminate()
-    winner.communicate()
-    assert winner.returncode == 75
+    winner.send_signal(signal.SIGTERM)
+    assert winner.wait() == 75
     rows = [line.rsplit(",", 1)[0] for line in (folder / "pretrain_loss.csv").read_text().splitlines()]
     assert len(set(rows)) == len(rows)
     assert [path.name for path in tmp_path.iterdir()] == ["job"]

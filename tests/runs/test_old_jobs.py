@@ -10,7 +10,7 @@ import pytest
 
 from analysis.jobs.load import load
 from flags.command_line import parse
-from tests.conftest import run_main
+from tests.program import run_main
 
 OLD = Path(__file__).parent / "old_jobs"
 FLAGS = (

@@ -17,7 +17,8 @@ from analysis.report import style
 from runs.interrupt import STOP_SIGNALS, StopFlag
 from runs.terminal import say, tell
 from runs.tracking import Tracker
-from tests.conftest import ROOT, TINY
+from tests.conftest import TINY
+from tests.program import ROOT
 
 DO = """
 import sys

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import llm_models
-from tests.conftest import ROOT
+from tests.program import ROOT
 from tests.slurm import cluster
 from tests.test_main import contents
 

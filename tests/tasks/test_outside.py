@@ -9,7 +9,8 @@ import pytest
 import tasks
 from analysis.jobs.load import load
 from flags.config import BadInput
-from tests.conftest import TINY, configured, run_main
+from tests.conftest import TINY, configured
+from tests.program import run_main
 
 # A module whose task is the category task in other words, with a context curriculum of its own.
 WHOLE = """

@@ -7,7 +7,8 @@ import pytest
 
 import tasks
 from tasks.entry import Entry
-from tests.conftest import ROOT, TINY, configured
+from tests.conftest import TINY, configured
+from tests.program import ROOT
 
 
 def test_reading_the_registry_imports_neither_numpy_nor_torch():
