@@ -8,10 +8,10 @@ COMPILE = $(RUN) -m piptools compile --quiet --strip-extras --allow-unsafe --no-
 demo: .venv/installed  ## the effect in a few minutes: results/demo/
 	$(RUN) main.py
 
-report: .venv/installed  ## the paper's figures and tables from the samples: report/index.html
-	$(RUN) -m analysis.report results/sample
+report: .venv/installed  ## the paper's figures and tables, from the results that come with the program: report/index.html
+	$(RUN) -m analysis.report results/paper
 
-notebooks: .venv/installed  ## run all notebooks on the samples, and leave those that are committed as they are
+notebooks: .venv/installed  ## run all notebooks on the results that come with the program, and leave those that are committed as they are
 	@folder=$$(mktemp -d); $(RUN) -m jupyter nbconvert --log-level ERROR --to notebook --execute --output-dir $$folder notebooks/*.ipynb; \
 	status=$$?; rm -r $$folder; exit $$status
 

@@ -127,7 +127,7 @@ def few_shot(folder: Path) -> dict[str, float]:
     """Accuracy on novel items of rule-like test episodes, by context curriculum; nothing of a stopped run."""
     if not (folder / "summary.json").exists():
         return {}
-    rows = [row for row in read(folder)["few_shot"] if row["rotation"] == "unrotated"]
+    rows = [row for row in read(folder)["few_shot"] if (row["init"], row["rotation"]) == ("metalearned", "unrotated")]
     return {row["context_curriculum"]: round(row["accuracy"], 3) for row in rows if row["context_curriculum"] in CONTEXTS}
 
 

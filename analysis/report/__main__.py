@@ -3,7 +3,7 @@
 python -m analysis.report [RESULTS] [-o REPORT]
 python -m analysis.report --published        print the published tests, computed again from the published counts
 
-RESULTS: a folder of jobs (results); results/sample holds those that come with the program. REPORT (report/) gets:
+RESULTS: a folder of jobs (results); results/paper holds those that come with the program. REPORT (report/) gets:
 
 index.html    the page, with its pictures within it
 figures/      PDF, SVG and PNG
@@ -44,7 +44,7 @@ from runs.machine import commit
 from runs.terminal import command, say, tell
 
 BAD_INPUT = 2
-SAMPLES = "results/sample"
+STORED = "results/paper"
 NUMBER = re.compile(r"|–|all alike|[<≤]?[ ]?[-−]?[0-9].*")
 LONGEST_NAME = 200  # bytes of a table's name without its ending
 
@@ -87,7 +87,7 @@ def write(report: Report, out: Path) -> Path:
     replicated = replication.tests()
     _write_table(replicated, at / "published_tests")
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
-    environment.filters.update(table=_html, picture=_embedded, spec=_spec)
+    environment.filters.update(table=_html, picture=_embedded, chart=interactive.script)
     page = out / "index.html"
     template = environment.get_template("report.html")
     page.write_text(
@@ -169,11 +169,6 @@ def _is_number(cell: object) -> bool:
     return bool(NUMBER.fullmatch(str(cell)))
 
 
-def _spec(curves: pd.DataFrame) -> str:
-    """The chart of a section, as JSON within a script."""
-    return interactive.chart(curves).to_json(indent=None).replace("</", "<\\/")
-
-
 def _embedded(path: Path) -> str:
     return base64.b64encode(path.with_suffix(".svg").read_bytes()).decode()
 
@@ -199,7 +194,7 @@ def main(argv: list[str]) -> int:
         sweep = load(root).sound()
         if not sweep.jobs:
             rest = f"{len(sweep.unfinished)} unfinished ones, and " if sweep.unfinished else ""
-            remedy = "; ".join(sweep.left_out) or f"{SAMPLES} has some, or: python main.py"
+            remedy = "; ".join(sweep.left_out) or f"{STORED} has some, or: python main.py"
             raise Unreadable(f"{root}: holds {rest}no finished job; {remedy}")
         with folder.replaced(out) as staged:
             report = build(sweep, staged)

@@ -62,7 +62,7 @@ def _recipe(job: Job) -> str:
     recipe = job.execution.get("recipe") or presets.DEFAULT_RECIPE.get(job.execution.get("preset"), "published")
     stages = len(job.flags["stages"])
     after = f", {stages} stages before the last" if stages else ""
-    return f"the {recipe} recipe{after}" + (", going on from loaded weights" if job.flags["load_model_from"] else "")
+    return f"the {recipe} recipe{after}" + (", continued from loaded weights" if job.flags["load_model_from"] else "")
 
 
 def _beside_published(job: Job) -> Iterator[str]:

@@ -6,6 +6,8 @@ scripts switched off.
 
 from __future__ import annotations
 
+import json
+
 import altair as alt
 import pandas as pd
 
@@ -32,8 +34,8 @@ def curves(rows: pd.DataFrame) -> pd.DataFrame:
     return found.round({"accuracy": 3}).reset_index(drop=True)
 
 
-def chart(data: pd.DataFrame) -> alt.LayerChart:
-    """The chart of `curves`."""
+def chart(data: pd.DataFrame, source: alt.Data | None = None) -> alt.LayerChart:
+    """The chart of `curves`. source: where it reads them, if not from within itself."""
     conditions, seeds = list(dict.fromkeys(data.condition)), list(dict.fromkeys(data.seed))
     groups = [label for label in style.SUBSET_LABELS.values() if (data.group == label).any()]
     colors = [style.GROUP_COLORS[subset] for subset, label in style.SUBSET_LABELS.items() if label in groups]
@@ -42,7 +44,7 @@ def chart(data: pd.DataFrame) -> alt.LayerChart:
     of_legend = alt.selection_point(fields=["group"], bind="legend", name="group")
     near = alt.selection_point(nearest=True, on="pointermove", clear="pointerout", encodings=["x"], empty=False, name="near")
     shown = (
-        alt.Chart(alt.Data(values=data.to_dict("records")))  # a table of more than 5,000 rows is refused
+        alt.Chart(source or alt.Data(values=data.to_dict("records")))  # a table of more than 5,000 rows is refused
         .transform_filter((alt.datum.condition == condition) & (alt.datum.seed == seed))
         .encode(
             x=alt.X("updates:Q", title="updates"),
@@ -59,6 +61,12 @@ def chart(data: pd.DataFrame) -> alt.LayerChart:
         tooltip=["group:N", "updates:Q", alt.Tooltip("accuracy:Q", format=".3f")],
     )
     return alt.layer(lines, points.add_params(near)).properties(width="container", height=280).configure(background="#fff")
+
+
+def script(data: pd.DataFrame) -> str:
+    """The chart of `curves` as JSON within a script. Altair looks at every value of a chart, so the curves are put in after it."""
+    found = chart(data, alt.Data(name="curves")).to_dict() | {"datasets": {"curves": data.to_dict("records")}}
+    return json.dumps(found, allow_nan=False, separators=(",", ":")).replace("</", "<\\/")
 
 
 def library() -> str:

@@ -78,6 +78,7 @@ def save(figure: Figure, path: Path) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})  # equal figures give equal files
+    figure.set_layout_engine("none")  # the places are found: to find them again takes as long as to draw
     figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
     figure.savefig(path.with_suffix(".png"))
     plt.close(figure)
