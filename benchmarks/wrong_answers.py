@@ -1,4 +1,4 @@
-"""Tell where a metalearned category model is wrong: in which episodes, by dimension or not, and what makes the worst ones easier.
+"""Tell where a metalearned category model is wrong: in which episodes, by dimension or not, and how the context's order counts.
 
 python benchmarks/wrong_answers.py results/paper/category_icl_iwl/unrotated_blocked/seed_4        3 minutes a folder
 """
@@ -6,6 +6,7 @@ python benchmarks/wrong_answers.py results/paper/category_icl_iwl/unrotated_bloc
 from __future__ import annotations
 
 import itertools
+import shlex
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -64,7 +65,7 @@ def alike(accuracy: np.ndarray, dimensions: Sequence[int]) -> tuple[float, int]:
 def moved(contexts: np.ndarray, what: str) -> np.ndarray:
     """Contexts with the blocks in another order, or the items in each block."""
     draw = stream("benchmark", "wrong answers", what)
-    items = contexts[:, 1 : 1 + np.prod(SHAPE)].reshape(-1, *SHAPE)
+    items = contexts[:, 1 : 1 + np.prod(SHAPE)].reshape(-1, *SHAPE).copy()
     for episode, blocks in enumerate(items):
         if what == "blocks":
             items[episode] = blocks[draw.permutation(SHAPE[0])]
@@ -74,8 +75,10 @@ def moved(contexts: np.ndarray, what: str) -> np.ndarray:
 
 
 def main() -> None:
+    if not sys.argv[1:]:
+        sys.exit(__doc__)
     for folder in sys.argv[1:]:
-        lab = Lab(f"--load_model_from {folder}")
+        lab = Lab(f"--load_model_from {shlex.quote(folder)}")
         for split, n in (("validation", 100), ("metalearning", N_EPISODES)):
             episodes = lab.episodes(n, split)
             accuracy = accuracies(lab, episodes)

@@ -64,7 +64,7 @@ def chart(data: pd.DataFrame, source: alt.Data | None = None) -> alt.LayerChart:
 
 
 def script(data: pd.DataFrame) -> str:
-    """The chart of `curves` as JSON within a script. Altair looks at every value of a chart, so the curves are put in after it."""
+    """The chart of `curves` as JSON within a script. Altair checks every value that it is given, so the curves are added here."""
     found = chart(data, alt.Data(name="curves")).to_dict() | {"datasets": {"curves": data.to_dict("records")}}
     return json.dumps(found, allow_nan=False, separators=(",", ":")).replace("</", "<\\/")
 
