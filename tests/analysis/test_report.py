@@ -312,6 +312,7 @@ def test_the_samples_are_whole_and_small():
     sweep = load(root)
     assert not sweep.unfinished
     assert {job.experiment for job in sweep.jobs} == {"icl_iwl", "tradeoff_mask", "tradeoff_noise", "llm"}
+    assert {size for size, _ in sweep.pools()} == {"demo", "laptop"}  # of today's presets, without other flags
     for name in COLUMNS:
         assert len(sweep.table(name)) or name == "llm_generated"
     assert sum(path.stat().st_size for path in root.rglob("*")) < 5_000_000
