@@ -43,15 +43,16 @@ class Episodes:
 
     def one(self, episode: int) -> Episodes:
         """Return one episode, alone."""
-        return self._rows(slice(episode, episode + 1))
+        return self.rows(slice(episode, episode + 1))
 
     def first(self, n: int) -> Episodes:
         """Return the first n episodes. Raises ValueError if they are fewer."""
         if n > len(self):
             raise ValueError(f"{n} episodes asked for, of {len(self)}")
-        return self._rows(slice(n))
+        return self.rows(slice(n))
 
-    def _rows(self, rows: slice) -> Episodes:
+    def rows(self, rows: slice | np.ndarray) -> Episodes:
+        """Return the episodes at some places, in their order."""
         return Episodes(self.context[rows], self.queries[rows], self.answers[rows], self.subset[rows], self.subsets)
 
     @property

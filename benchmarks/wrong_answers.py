@@ -5,6 +5,7 @@ python benchmarks/wrong_answers.py results/paper/category_icl_iwl/unrotated_bloc
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import shlex
 import sys
@@ -29,17 +30,9 @@ def accuracies(lab: Lab, episodes: Episodes) -> np.ndarray:
     """The share of right answers to all queries of each episode, [E]."""
     found, ensemble = [], lab.ensemble()
     for first in range(0, len(episodes), AT_ONCE):
-        some = chosen(episodes, slice(first, first + AT_ONCE))
+        some = episodes.rows(slice(first, first + AT_ONCE))
         found.append((lab.answers(ensemble, some)[0] == lab.texts(some.answers)).mean(-1))
     return np.concatenate(found)
-
-
-def chosen(episodes: Episodes, rows: slice | Sequence[int], context: np.ndarray | None = None) -> Episodes:
-    """Some of the episodes, with other contexts if they are given."""
-    whole = Episodes(
-        episodes.context[rows], episodes.queries[rows], episodes.answers[rows], episodes.subset[rows], episodes.subsets
-    )
-    return whole if context is None else Episodes(context, whole.queries, whole.answers, whole.subset, whole.subsets)
 
 
 def relevant_dimension(lab: Lab, episodes: Episodes, episode: int) -> int:
@@ -89,7 +82,8 @@ def main() -> None:
         for name, rows in zip(("worst", "best"), ends, strict=True):
             print(f"  {N_WORST} {name}: {accuracy[rows].mean():.3f}", end="")
             for what in ("blocks", "items"):
-                other = chosen(episodes, rows, moved(episodes.context[rows], what))
+                some = episodes.rows(rows)
+                other = dataclasses.replace(some, context=moved(some.context, what))
                 print(f", {what} in another order {accuracies(lab, other).mean():.3f}", end="")
             print()
 

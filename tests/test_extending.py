@@ -46,16 +46,17 @@ def extend(folder, title: str) -> None:
             file.write(f"\n\n{code}")
 
 
-def python(folder, *arguments: str) -> str:
-    done = subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True)
+def printed_by(done: subprocess.CompletedProcess) -> str:
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def python(folder, *arguments: str) -> str:
+    return printed_by(subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True))
 
 
 def program(folder, *flags: str) -> str:
-    done = run_main(*flags, cwd=folder, script=folder / "main.py")
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return printed_by(run_main(*flags, cwd=folder, script=folder / "main.py"))
 
 
 HIDDEN = """
