@@ -142,8 +142,8 @@ class ForeignWeights(Exception):
 
 def load_weights(path: Path, model: PreTrainedModel) -> Weights:
     """Weights of a safetensors file, or of a `.pt` file of the published code, in which every name has one more
-    `model.` in front. Raises ForeignWeights if they are not those of a model of this shape, or if the file holds
-    anything but tensors (no code in it is run)."""
+    `model.` in front. Raises ForeignWeights if they are not those of a model of this shape. It also does so if the file
+    holds anything but tensors; no code in it is run."""
     try:
         if path.suffix == ".pt":
             state = torch.load(path, map_location="cpu", weights_only=True)

@@ -1,7 +1,7 @@
 """The words that an episode is written with: names, item templates, separators, prefaces.
 
-A text for a model trained from scratch is a row of tokens with one space between two of them, so every entry here
-is such a row. Lists are numbered as the flags number them; the numbers are those of the published command line.
+A text for a model trained from scratch is a row of tokens with one space between two of them. Every entry here is such
+a row. Lists are numbered as the flags number them; the numbers are those of the published command line.
 """
 
 # --real_words takes the first of these; the published lists have twenty of each as well.

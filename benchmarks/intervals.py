@@ -2,8 +2,8 @@
 
 python benchmarks/intervals.py        prints the table of docs/report.md
 
-Seeds are drawn from spreads that are bounded and skewed, as few-shot accuracies are. They are the published seeds of two
-conditions, drawn with replacement, and a distribution from 0 to 1 with most of its mass at both ends.
+Seeds are drawn from spreads that are bounded and skewed, as few-shot accuracies are. Two are the published seeds of a
+condition, drawn with replacement. One is a distribution from 0 to 1 with most of its mass at both ends.
 """
 
 from __future__ import annotations

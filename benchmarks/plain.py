@@ -1,7 +1,8 @@
 """The plain path, as one would write it first: the baseline of every ratio.
 
-Every query is a flat sequence of its own through Hugging Face's model as it comes, with logits of the whole sequence, one
-model at a time, unfused Adam. Ablations use Hugging Face's own attention mask and cache, a draw for each sequence.
+Every query is a flat sequence of its own. Hugging Face's model takes it as it comes, and gives logits of the whole sequence.
+One model is trained at a time, by an Adam that is not fused. Ablations use Hugging Face's own attention
+mask and cache, a draw for each sequence.
 """
 
 import sys

@@ -1,7 +1,7 @@
 """Keys to random generators: the only source of randomness in the program.
 
-Whatever is drawn is a pure function of its key. No draw can change another one. So the
-numbers do not depend on the order of work, the ensemble's other members, or how often a model is tested or a job interrupted.
+Whatever is drawn is a pure function of its key. No draw can change another one. So the numbers do not depend on the order of
+work or on the ensemble's other members. Nor do they depend on how often a model is tested or a job interrupted.
 """
 
 import hashlib

@@ -32,8 +32,8 @@ class Base:
 def find_base(path: Path, base_seed: int | None, n: int) -> Base:
     """Find the weights that `--load_model_from` names. Raises NoBase with a reason.
 
-    The path is a job's folder (its n best-validated seeds, or `base_seed`), a folder of jobs that differ in their seeds
-    alone, a safetensors file, or a `.pt` file of the published code.
+    The path is a job's folder, or a folder of jobs that differ in their seeds alone: the n best-validated seeds, or
+    `base_seed`. It may also be a safetensors file, or a `.pt` file of the published code.
     """
     if path.is_file():
         if path.suffix not in (".safetensors", ".pt"):

@@ -81,8 +81,8 @@ class Prompter:
     def answers(self, question: Question, locations: Sequence[Location]) -> list[Answer]:
         """Return the question's text with each location as its answer, as tokens.
 
-        The whole is tokenised as one text, as a reader would see it. Where the answer begins is where the tokens part from
-        those of the text without it, so that a token that reaches over the border belongs to the answer. Where that
+        The whole is tokenised as one text, as a reader would see it. The answer begins where the tokens part from
+        those of the text without it. So a token that reaches over the border belongs to the answer. Where that
         happens for some locations only, all are scored from the first of these tokens on: their sums are then
         probabilities of texts that begin alike.
         """

@@ -143,8 +143,8 @@ def load(root: Path) -> Sweep:
 
     A job that cannot be read is in `bad`; the others are unaffected.
 
-    Raises Unreadable if the folder does not exist, for a seed in two jobs, and for jobs whose flags differ in more than a
-    figure compares.
+    Raises Unreadable if the folder does not exist, and for a seed in two jobs. It also does so for jobs whose flags differ
+    in more than a figure compares.
     """
     if not root.is_dir():
         raise Unreadable(f"{root}: does not exist")

@@ -24,8 +24,8 @@ def read(folder: Path) -> Summary:
 def summarise(folder: Path) -> Summary:
     """The headline numbers of the tables in a job's folder; all are accuracies from 0 to 1.
 
-    metalearning: a row a seed. It has the kept model's validation accuracy, its step in the last stage, its start (1 of 1
-    without a restart), and the updates of all stages.
+    metalearning: a row a seed. It has the kept model's validation accuracy and its step in the last stage. It also has the
+    stage's start (1 of 1 without a restart), and the updates of all stages.
     few_shot: novel accuracy before any update, over all episodes and seeds.
     after_training: study accuracy at the last step, of each group, and their mean (groups count alike, whatever their size).
     Tests of ablated contexts are left out (see analysis/measures/tradeoff.py).

@@ -54,8 +54,8 @@ def anova(
     Without a dispersion (one row a cell, or no row that differs from its cell's mean: R would print rounding errors divided
     by each other) chi2 and p are NaN.
 
-    Raises ValueError for wrong counts, a factor of one level, an empty cell, a missing column or value, and for an unknown family,
-    contrasts or reference.
+    Raises ValueError for wrong counts, a factor of one level, an empty cell, and a missing column or value. It also does so for
+    an unknown family, contrasts or reference.
     """
     check_family(family)
     data = prepare(table, factors, successes, trials, contrasts, reference)

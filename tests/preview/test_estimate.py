@@ -58,8 +58,8 @@ def test_metalearning_counts_updates_and_chunks_of_seeds():
 
 
 def test_each_stage_is_listed_with_its_own_work():
-    """Category: 12 episodes of 16 queries. In the first stage 10 packs of two are an update and 10 updates an epoch, in the last
-    12 packs of four and 4 updates. Validations come at each 5, at an epoch's end and at the last."""
+    """Category: 12 episodes of 16 queries. In the first stage 10 packs of two are an update, and 10 updates an epoch. In the
+    last, 12 packs of four are one, and 4 updates an epoch. Validations come at each 5, at an epoch's end and at the last."""
     flags = "--task category --n_task_dims 20 --n_symbols 4 --n_in_context 12 --n_train 12 --n_val 4 --n_test 2 --n_layers 2"
     flags += (
         " --n_heads 2 --d_model 16 --d_ff 16 --n_blocks 0 --test_every 5 --n_epochs 9 --pretrain_steps 6 --restarts 1 --n_runs 3"
