@@ -1,14 +1,14 @@
 """Headline numbers of our own jobs of a preset: analysis/measures/usual.csv, beside which every such job shows its own.
 
-python main.py --preset demo --seed 0 --out_dir results/usual/category/seed_0     and so on, a job a seed
-python benchmarks/usual.py results/usual                                          writes the table anew
+python benchmarks/usual.py results/sample/demo_*_icl_iwl/unrotated_blocked     writes the table anew
 
-Write it anew when a change moves the numbers of a preset. Jobs whose flags are not those of a preset are refused.
+Each job is one seed of a preset. Write it anew when a change moves the numbers of a preset. Jobs whose flags are not those of a preset are refused.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -20,10 +20,13 @@ from analysis.jobs.load import load  # noqa: E402
 from analysis.measures import summary, usual  # noqa: E402
 
 
-def rows(results: Path) -> pd.DataFrame:
-    """The headline numbers of the finished jobs in a folder, a row a seed and condition."""
+def rows(folders: Iterable[Path]) -> pd.DataFrame:
+    """The headline numbers of the finished jobs in these folders, a row a seed and condition."""
     found = []
-    for job in load(results).jobs:
+    sweeps = [load(folder) for folder in folders]
+    if left_out := [line for sweep in sweeps for line in sweep.left_out]:
+        sys.exit("\n".join(left_out))
+    for job in (job for sweep in sweeps for job in sweep.jobs):
         preset = job.execution["preset"]
         if changed := usual.changed_flags(job, preset):
             sys.exit(f"{job.folder}: is no job of --preset {preset}, its {', '.join(changed)} differs")
@@ -39,6 +42,6 @@ def rows(results: Path) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python benchmarks/usual.py RESULTS")
-    rows(Path(sys.argv[1])).to_csv(usual.OURS, index=False)
+    if len(sys.argv) < 2:
+        sys.exit("usage: python benchmarks/usual.py RESULTS ...")
+    rows(map(Path, sys.argv[1:])).to_csv(usual.OURS, index=False)

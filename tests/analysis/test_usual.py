@@ -7,7 +7,9 @@ import pytest
 
 from analysis.jobs.job import Job
 from analysis.measures import usual
+from benchmarks import usual as make_usual
 from tests.conftest import configured
+from tests.program import ROOT
 
 FEW = {"init": "metalearned", "rotation": "unrotated"}
 
@@ -62,9 +64,15 @@ def test_models_metalearned_on_another_condition_have_no_published_numbers_but_r
     assert [(row["init"], row["measure"]) for row in rows] == [("random", "after")]
 
 
+def test_our_seeds_are_those_of_the_samples():
+    """Whoever makes the samples anew writes the table anew (benchmarks/usual.py)."""
+    folders = sorted((ROOT / "results/sample").glob("demo_*_icl_iwl/unrotated_blocked"))
+    pd.testing.assert_frame_equal(make_usual.rows(folders), pd.read_csv(usual.OURS))
+
+
 @pytest.mark.parametrize("task", sorted(pd.read_csv(usual.OURS).task.unique()))
 def test_a_job_of_the_demo_stands_beside_our_seeds_of_it(task):
-    """Computed again from the table: whoever moves the demo's numbers writes it anew (benchmarks/usual.py)."""
+    """Computed again from the table."""
     ours = pd.read_csv(usual.OURS)
     ours = ours[(ours.preset == "demo") & (ours.task == task)]
     conditions = ["measure", "init", "rotation", "curriculum"]
