@@ -16,6 +16,7 @@ import tasks
 from analysis.jobs.tables import COLUMNS
 from data import n_batches
 from engine.streams import stream
+from flags import conditions
 from flags.command_line import parse
 from flags.config import Config
 from flags.stages import Stage, n_queries, stages_of
@@ -47,11 +48,8 @@ def _trained(config: Config) -> dict[str, pd.DataFrame]:
 
 
 def _conditions(config: Config) -> list[tuple[str, str, str, str]]:
-    contexts = tasks.entry_of(config.task).shown_curricula
-    rotations = (config.pt_rot_cond,) if config.test_one_rot_cond else ("unrotated", "rotated")
-    inits = (config.init, "random") if config.with_iwl_only and config.init != "random" else (config.init,)
-    pairs = product(contexts, config.step_curricula)
-    return [(i, r, *p) for i, r, p in product(inits, rotations, pairs) if p[0] == p[1] or not config.congruent_only]
+    pairs = [(context, steps) for steps in config.step_curricula for context in conditions.contexts(config, steps)]
+    return [(*of, *pair) for *of, pair in product(conditions.inits(config), conditions.rotations(config), pairs)]
 
 
 def _groups(config: Config) -> str:
@@ -149,11 +147,10 @@ def _times(total: int, every: int, per_epoch: int, first: bool = False) -> list[
 
 def _llm(config: Config) -> dict[str, pd.DataFrame]:
     rng = stream("synthetic", str(config.out_dir))
-    rotations = [config.pt_rot_cond] if config.pt_rot_cond else ["unrotated", "rotated"]
-    curricula = [config.pt_cond] if config.pt_cond else list(tasks.entry_of(config.task).shown_curricula)
     names = ["rotation", "context_curriculum", "episode", "scoring"]
-    rows = pd.MultiIndex.from_product([rotations, curricula, range(config.n_val), list(config.scorings)], names=names)
-    rows = rows.to_frame(index=False).assign(model=config.model_label, subset="novel", n_queries=16)
+    of = product(conditions.asked(config), range(config.n_val), config.scorings)
+    rows = pd.DataFrame([(*asked, episode, scoring) for asked, episode, scoring in of], columns=names)
+    rows = rows.assign(model=config.model_label, subset="novel", n_queries=16)
     p = rows.context_curriculum.map({"blocked": 0.9, "interleaved": 0.8, "aligned": 0.95, "misaligned": 0.7})
     p = p * np.where(rows.rotation == "rotated", 0.25, 1)
     for name in ("n_correct", "n_first", "n_second"):

@@ -2,7 +2,8 @@
 
 python benchmarks/usual.py results/sample/demo_*_icl_iwl/unrotated_blocked     writes the table anew
 
-Each job is one seed of a preset. Write it anew when a change moves the numbers of a preset. Jobs whose flags are not those of a preset are refused.
+Each job is one seed of a preset. Write it anew when a change moves the numbers of a preset. Jobs whose flags are not those of
+a preset are refused.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def test_jobs_that_stop_early_and_start_again_are_whole(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda lines: [*lines[:7], *lines[8:]], "lacks the line of rotation unrotated, context_curriculum blocked, episode 3"),
+        (lambda lines: [*lines[:7], *lines[8:]], "lacks the line of rotation unrotated, context_curriculum aligned, episode 3"),
         (lambda lines: [*lines, lines[-1]], "line 66: is of the same rotation, context_curriculum, episode, subset, scoring as"),
         (lambda lines: [*lines[:1], *lines[9:]], "lacks the line of"),
         (lambda lines: [*lines[:-1], lines[-1].replace("novel", "study_A")], "subset is study_A, which the flags"),
