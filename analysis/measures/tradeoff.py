@@ -54,6 +54,11 @@ class TradeOff:
         return means[means < 0.9]
 
     @property
+    def is_uneven(self) -> bool:
+        """Return whether a seed lacks a training level that another one has."""
+        return bool(lacking(self.retention, "training_level"))
+
+    @property
     def n_units(self) -> int:
         """Return the number of seeds or episodes that intervals are over (see `units`)."""
         return self.retention[unit_of(self.retention)].nunique()
@@ -105,11 +110,21 @@ def _by_episode(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     return table.groupby([*by, *PER_EPISODE], as_index=False).value.mean()
 
 
+def lacking(frame: pd.DataFrame, level: str) -> dict[int, list[float]]:
+    """Return the levels that a seed lacks and another one has, by seed; jobs of some seeds may not have run yet."""
+    levels = {seed: set(of_seed) for seed, of_seed in frame.groupby("seed")[level]}
+    every = set().union(*levels.values())
+    return {seed: sorted(every - of_seed) for seed, of_seed in levels.items() if of_seed != every}
+
+
 def rank_correlation(frame: pd.DataFrame, level: str) -> tuple[Interval, str]:
     """Return Spearman's rank correlation of the level and the measure, with a 95 % t interval, and the unit.
 
-    It is the mean over seeds, or over the episodes of a single seed.
+    It is the mean over the seeds that have every level, or over the episodes of a single such seed; NaN of none.
     """
+    frame = frame[~frame.seed.isin(lacking(frame, level))]
+    if frame.empty:
+        return Interval(np.nan, np.nan, np.nan, 0, False), "seeds"
     unit = unit_of(frame)
     of_unit = frame.groupby([unit, level]).value.mean()
     ranks = [spearman(one.index.get_level_values(level).to_series(), one) for _, one in of_unit.groupby(unit)]

@@ -11,7 +11,7 @@ from analysis.measures import derive, tradeoff
 from analysis.measures.tradeoff import TradeOff
 from analysis.report import verdicts
 from analysis.statistics import effects
-from analysis.statistics.effects import Interval
+from analysis.statistics.effects import Interval, counted
 
 NAMES = {"unrotated": "rule-like tasks", "rotated": "rotated tasks"}
 
@@ -23,18 +23,13 @@ def number(value: float) -> str:
     return f"−{text}" if value < 0 and float(text) else text
 
 
-def units(found: Interval, over: str) -> str:
-    """Return a number of units in words: `5 seeds`, `1 episode`."""
-    return f"{found.n} {over[:-1] if found.n == 1 else over}"
-
-
 def interval(found: Interval, over: str) -> str:
     """Return an interval in words, or the reason why a number has none."""
     if found.alike:
-        return f"all alike, {units(found, over)}"
+        return f"all alike, {counted(found.n, over)}"
     if np.isnan(found.low):
-        return f"{units(found, over)}, no interval"
-    return f"95 % t interval {number(found.low)} to {number(found.high)}, {units(found, over)}"
+        return f"{counted(found.n, over)}, no interval"
+    return f"95 % t interval {number(found.low)} to {number(found.high)}, {counted(found.n, over)}"
 
 
 def sentence(subject: str, means: dict[str, float], found: Interval, over: str, expected: verdicts.Expected | None) -> str:
@@ -96,7 +91,7 @@ def of_advantage(first: pd.DataFrame, rotation: str, curriculum: str) -> Iterato
     found = effects.of_row(row, row.difference)
     said = {"yes": "a", "no": "no", "not settled": "no settled"}[verdicts.holds(found, "more")]
     who, show = ("Models", "show") if row.over == "seeds" else ("The one model", "shows")
-    of = f"metalearned on {rotation}, {curriculum} contexts ({units(found, row.over)})"
+    of = f"metalearned on {rotation}, {curriculum} contexts ({counted(found.n, row.over)})"
     yield f"{who} {of} {show} {said} few-shot blocking advantage on {NAMES[rotation]}."
 
 
@@ -121,6 +116,9 @@ def of_trade_off(found: TradeOff) -> Iterator[str]:
     ):
         rank, over = tradeoff.rank_correlation(frame, level)
         n_levels = frame[level].nunique()
+        if not rank.n:
+            yield f"{what}: no seed has all {n_levels} levels, so there is no rank correlation."
+            continue
         told = f"{what}: Spearman's ρ {number(rank.value)} over {n_levels} levels ({interval(rank, over)})"
         yield f"{told}: {_judged(rank, expected)}." if expected else f"{told}."
     largest = errors.groupby("training_level").value.mean()

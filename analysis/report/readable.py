@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.statistics.effects import OF_INTERVAL
+from analysis.statistics.effects import OF_INTERVAL, counted
 
 LEVELS = ("test_level", "training_level")  # of an ablation: whole or short numbers
 SMALLEST_P = 2.2e-16  # R prints no smaller one
@@ -47,7 +47,7 @@ def for_people(table: pd.DataFrame) -> pd.DataFrame:
         place = list(table.columns).index("low")
         rows = [table[name] for name in ("low", "high", "alike")]
         table.insert(place, "95 % interval", [_interval(*row) for row in zip(*rows, strict=True)])
-        table.insert(place + 1, "over", [f"{n} {over}" for n, over in zip(table.n, table.pop("over"), strict=True)])
+        table.insert(place + 1, "over", [counted(n, over) for n, over in zip(table.n, table.pop("over"), strict=True)])
         table = table.drop(columns=["low", "high", "n", "alike"])
     for name in table.columns:
         if name in ("p", "p published"):

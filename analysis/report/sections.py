@@ -13,7 +13,7 @@ import pandas as pd
 
 import tasks
 from analysis.jobs.job import Job
-from analysis.measures import derive, emergence, llm, published
+from analysis.measures import derive, emergence, llm, published, tradeoff
 from analysis.report import captions, findings, interactive, verdicts
 from analysis.report.plots.context_step import plot_context_step
 from analysis.report.plots.emergence import plot_emergence
@@ -131,12 +131,16 @@ def trade_off(pool: Pool, experiment: str) -> Section | None:
     for name, level in (("generalisation", "test_level"), ("retention", "training_level")):
         tables[name.capitalize()] = effects.of_values(getattr(found, name), [level])
     tables["Errors (mean training loss)"] = effects.of_values(found.mean_errors(), ["training_level"], (0.0, np.inf))
-    caption = captions.TRADE_OFF.format(units=found.units, base=jobs[0].flags["load_model_from"])
+    bases = dict.fromkeys(str(job.flags["load_model_from"]) for job in sorted(jobs, key=lambda job: job.seeds))
+    caption = captions.TRADE_OFF.format(units=found.units, bases=" and ".join(bases))
     caption += captions.PUBLISHED if of_paper[0] else ""
     if of_paper[0] and not of_paper[1]:
         caption += f" Published retention is tested at another level ({published.RETENTION_LEVEL[pool.task, ablation]:g})."
     levels = sorted({job.training_level for job in jobs})
     notes = [f"Levels trained at: {', '.join(f'{level:g}' for level in levels)}."]
+    for seed, lacks in tradeoff.lacking(found.retention, "training_level").items():
+        named = f"level{'s' * (len(lacks) > 1)} {', '.join(f'{level:g}' for level in lacks)}"
+        notes.append(f"Seed {seed} lacks {named}. Rank correlations are of the seeds that have every level.")
     title = f"Trade-off, {experiment.removeprefix('tradeoff_')} · {pool.title}"
     return Section(experiment, title, caption, jobs, picture, tables, notes, [*findings.of_trade_off(found)])
 

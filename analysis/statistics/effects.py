@@ -145,6 +145,11 @@ def difference(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
     return interval([np.asarray(ours, float), np.asarray(theirs, float)], [1.0, -1.0], (-1.0, 1.0))
 
 
+def counted(n: int, units: str) -> str:
+    """Return a number of `seeds` or `episodes` in words: `5 seeds`, `1 episode`."""
+    return f"{n} {units[:-1] if n == 1 else units}"
+
+
 def unit_of(table: pd.DataFrame, seed: str = "seed") -> str:
     """Return the column of the units that intervals are over: seeds, or episodes if there is one seed or none."""
     has_seeds = seed in table and table[seed].nunique() > 1

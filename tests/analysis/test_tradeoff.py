@@ -1,5 +1,6 @@
 """Trade-off experiments from a base to the picture."""
 
+import math
 import os
 import signal
 
@@ -121,6 +122,24 @@ def test_rank_correlations_are_of_each_seed():
     assert found.low == -1.0
     one, over = tradeoff.rank_correlation(frame[frame.seed == 0], "level")
     assert (one.value, one.n, over) == (pytest.approx(-1.0), 1, "episodes")
+
+
+def test_a_seed_that_lacks_a_level_has_no_rank_correlation():
+    """Else one level alone would count as no correlation at all."""
+    rows = [
+        (seed, level, episode, level / 8)
+        for seed, levels in {2: [8], 3: [0, 4, 8]}.items()
+        for level in levels
+        for episode in (0, 1)
+    ]
+    frame = pd.DataFrame(rows, columns=["seed", "level", "episode", "value"])
+    assert tradeoff.lacking(frame, "level") == {2: [0, 4]}
+    found, over = tradeoff.rank_correlation(frame, "level")
+    assert (found.value, found.n, over) == (pytest.approx(1.0), 2, "episodes")
+    frame = frame[(frame.seed == 2) | (frame.level != 8)]
+    assert tradeoff.lacking(frame, "level") == {2: [0, 4], 3: [8]}
+    found, over = tradeoff.rank_correlation(frame, "level")
+    assert (math.isnan(found.value), found.n, over) == (True, 0, "seeds")
 
 
 def table_of(accuracy, test_levels):
