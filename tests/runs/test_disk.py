@@ -8,19 +8,28 @@ import sys
 import pytest
 
 from tests.conftest import TINY
-from tests.program import ROOT
+from tests.program import MAIN, Program
 from tests.test_main import contents, wait_for
 
 PHASE_FILE = {"grid": "pretrain_loss.csv", "category": "finetune_loss.csv"}  # when it happens
 
 
+def flags_of(task, folder):
+    """The tiny job, which saves after every step."""
+    return [*TINY[task].split(), "--n_runs", "2", "--checkpoint_every", "0", "--out_dir", str(folder)]
+
+
 def run(task, folder):
-    """The tiny job, which saves after every step; permissions bind it even if it is root's."""
-    command = [sys.executable, str(ROOT / "main.py"), *TINY[task].split(), "--n_runs", "2", "--checkpoint_every", "0"]
+    return Program(*flags_of(task, folder))
+
+
+def run_bound(task, folder):
+    """Run it so that permissions bind it even if it is root's."""
+    command = [sys.executable, str(MAIN), *flags_of(task, folder)]
     if os.geteuid() == 0:
         caps = "-dac_override,-dac_read_search"
         command = ["setpriv", f"--bounding-set={caps}", f"--inh-caps={caps}", *command]
-    return subprocess.Popen([*command, "--out_dir", str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def failed(process) -> str:
@@ -73,12 +82,12 @@ def test_a_folder_that_is_moved_away(finished_job, tmp_path):
 def test_a_folder_that_becomes_read_only(finished_job, tmp_path):
     task, undisturbed, _ = finished_job
     folder = tmp_path / "job"
-    process = run(task, folder)
+    process = run_bound(task, folder)
     wait_for(process, folder / PHASE_FILE[task], 200)
     for path in (folder / "checkpoints", folder):
         path.chmod(0o500)
     assert failed(process).startswith("main.py: failed: [Errno 13] Permission denied: ")
-    refused = run(task, folder)
+    refused = run_bound(task, folder)
     _, errors = refused.communicate()
     assert (refused.returncode, errors) == (
         2,
