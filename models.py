@@ -105,7 +105,9 @@ def initial_weights(model: PreTrainedModel, config: Config, encoder: Encoder, se
         starts.match(weights, model.config)
     if config.weight_init == "looking_back":
         component = stream(seed, "shared component", *((start,) if start else ())).standard_normal(model.config.hidden_size)
-        starts.look_back(weights, model.config, config.init_scale, component, range(2, encoder.item_length(seed)))
+        # An answer's place is two tokens after an item's last word. In causal mode it is predicted at the token before it.
+        places = range(1 if encoder.causal else 2, encoder.item_length(seed))
+        starts.look_back(weights, model.config, config.init_scale, component, places, share=encoder.causal)
     if config.readout_steps:
         weights[readout_of(model)].zero_()
     return weights

@@ -32,14 +32,17 @@ def match(weights: Weights, model: LlamaConfig) -> None:
     weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone()
 
 
-def look_back(weights: Weights, model: LlamaConfig, scale: float, component: np.ndarray, places: Sequence[int]) -> None:
+def look_back(
+    weights: Weights, model: LlamaConfig, scale: float, component: np.ndarray, places: Sequence[int], share: bool = False
+) -> None:
     """Make the first layer's heads look back by as many tokens as `places` has, in turn, and match in the layers above.
 
     These are the two steps of an induction head (Olsson et al. 2022, "In-context learning and induction heads"): a token takes up
     what stands before it, and is then found by that. All embeddings get a `component` [d] in common: N(0, 1), times SHARED · scale.
     In the first layer a key is the component, and a query is the component rotated by as many places as its head looks back. So by
     the rotary positions their score is highest there. Only the two fastest planes of rotation tell near places apart; the others
-    keep a part (CONTENT) of what was drawn.
+    keep a part (CONTENT) of what was drawn. With `share` the heads that look back by different places pass on alike what they
+    find: so a token is found by what stands before it, at whatever distance.
     """
     width = model.hidden_size // model.num_attention_heads
     half, theta = width // 2, model.rope_parameters["rope_theta"]
@@ -60,6 +63,12 @@ def look_back(weights: Weights, model: LlamaConfig, scale: float, component: np.
                 for row in rows:
                     query[row] *= CONTENT
                     key[row] *= CONTENT
+    if share:
+        value, output = _projections(weights, 0, "vo")
+        first = torch.arange(model.num_attention_heads) // len(places) * len(places)
+        rows = (first[:, None] * width + torch.arange(width)).flatten()  # of the first head of each round of places
+        value.copy_(value[rows])
+        output.copy_(output[:, rows])
     for layer in range(1, model.num_hidden_layers):
         _projections(weights, layer, "q")[0].mul_(MATCHING)
         _match(weights, layer)

@@ -31,6 +31,7 @@ def first_attention(model, weights, tokens: torch.Tensor) -> torch.Tensor:
         (WIDE, [2, 3]),  # an item is two symbols, a colon and a label
         (f"{WIDE} --rope_theta 100", [2, 3]),
         (WIDE.replace("category", "grid"), [2, 3, 4]),  # colour, animal, colon, and two digits
+        (f"{WIDE} --lm_task causal", [1, 2, 3]),  # an answer is predicted a token before its place
     ],
 )
 def test_each_head_of_the_first_layer_looks_back_by_its_number_of_tokens(flags, places):
@@ -53,6 +54,17 @@ def test_layers_above_match_and_the_readout_is_the_drawn_one():
         assert torch.equal(query, 2 * drawn[f"model.layers.{layer}.self_attn.q_proj.weight"])
     for name in ("lm_head.weight", "model.layers.0.self_attn.v_proj.weight", "model.layers.1.mlp.up_proj.weight"):
         assert torch.equal(weights[name], drawn[name])
+
+
+def test_heads_pass_on_alike_what_they_find_in_causal_mode():
+    """Heads 0 to 3 look back by 1 to 4 tokens, heads 4 to 7 too, and the last two by 1 and 2; each is 8 wide."""
+    flags = WIDE.replace("category", "grid").replace("--n_heads 64 --d_model 512", "--n_heads 10 --d_model 80")
+    _, masked, _ = initial(flags)
+    _, causal, _ = initial(f"{flags} --lm_task causal")
+    for name, axis in (("v", 0), ("o", 1)):
+        drawn, shared = (weights[f"model.layers.0.self_attn.{name}_proj.weight"].split(8, axis) for weights in (masked, causal))
+        for head, first in enumerate([0, 0, 0, 0, 4, 4, 4, 4, 8, 8]):
+            assert torch.equal(shared[head], drawn[first]), (name, head)
 
 
 def test_all_embeddings_have_a_component_in_common():
