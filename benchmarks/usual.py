@@ -1,6 +1,6 @@
 """Headline numbers of our own jobs of a preset: analysis/measures/usual.csv, beside which every such job shows its own.
 
-python benchmarks/usual.py results/sample/demo_*_icl_iwl/unrotated_blocked     writes the table anew
+python benchmarks/usual.py results/sample/demo_*_icl_iwl/unrotated_blocked/seed_*     writes the table anew
 
 Each job is one seed of a preset. Write it anew when a change moves the numbers of a preset. Jobs whose flags are not those of
 a preset are refused.

@@ -66,7 +66,7 @@ def test_models_metalearned_on_another_condition_have_no_published_numbers_but_r
 
 def test_our_seeds_are_those_of_the_samples():
     """Whoever makes the samples anew writes the table anew (benchmarks/usual.py)."""
-    folders = sorted((ROOT / "results/sample").glob("demo_*_icl_iwl/unrotated_blocked"))
+    folders = sorted((ROOT / "results/sample").glob("demo_*_icl_iwl/unrotated_blocked/seed_*"))
     pd.testing.assert_frame_equal(make_usual.rows(folders), pd.read_csv(usual.OURS))
 
 
