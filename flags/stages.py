@@ -59,7 +59,7 @@ def before_the_last(table: tuple[dict[str, Any], ...], flags: dict[str, Any]) ->
         if n_queries(flags) % stage.get("queries_per_episode", 1):
             stage = {name: value for name, value in stage.items() if name not in OF_BATCH}
         if flags["stage_steps"]:
-            stage["pretrain_steps"] = min(stage["pretrain_steps"], flags["stage_steps"])
+            stage["pretrain_steps"] = flags["stage_steps"]
         sizes = [stage.get(name, flags[name]) for name in SIZES]
         if sizes not in there:
             found.append(stage)
