@@ -17,15 +17,18 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from analysis.jobs.load import load  # noqa: E402
+from analysis.jobs.load import Unreadable, load  # noqa: E402
 from analysis.measures import summary, usual  # noqa: E402
 
 
 def rows(folders: Iterable[Path]) -> pd.DataFrame:
     """The headline numbers of the finished jobs in these folders, a row a seed and condition."""
     found = []
-    sweeps = [load(folder) for folder in folders]
-    if left_out := [line for sweep in sweeps for line in sweep.left_out]:
+    try:
+        sweeps = [load(folder) for folder in folders]
+    except Unreadable as error:
+        sys.exit(str(error))
+    if left_out := [line for sweep in sweeps for line in [*sweep.left_out, *(f"unfinished: {one}" for one in sweep.unfinished)]]:
         sys.exit("\n".join(left_out))
     for job in (job for sweep in sweeps for job in sweep.jobs):
         preset = job.execution["preset"]
@@ -39,7 +42,10 @@ def rows(folders: Iterable[Path]) -> pd.DataFrame:
             for condition, value in usual.headline(summary.summarise(job.folder))
         ]
     order = ["preset", "task", "seed", "measure", "init", "rotation", "curriculum"]
-    return pd.DataFrame(found).sort_values(order, ignore_index=True)
+    table = pd.DataFrame(found, columns=[*order, "accuracy"])
+    if table.empty or table.duplicated(order).any():
+        sys.exit("a seed is in two jobs" if len(table) else "there is no finished job")
+    return table.sort_values(order, ignore_index=True)
 
 
 if __name__ == "__main__":

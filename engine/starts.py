@@ -41,8 +41,8 @@ def look_back(
     what stands before it, and is then found by that. All embeddings get a `component` [d] in common: N(0, 1), times SHARED · scale.
     In the first layer a key is the component, and a query is the component rotated by as many places as its head looks back. So by
     the rotary positions their score is highest there. Only the two fastest planes of rotation tell near places apart; the others
-    keep a part (CONTENT) of what was drawn. With `share` the heads that look back by different places pass on alike what they
-    find: so a token is found by what stands before it, at whatever distance.
+    keep a part (CONTENT) of what was drawn. With `share`, heads that look back by different places pass on alike what they
+    find. So a token is found by what stands before it, at whatever distance.
     """
     width = model.hidden_size // model.num_attention_heads
     half, theta = width // 2, model.rope_parameters["rope_theta"]

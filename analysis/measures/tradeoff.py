@@ -117,12 +117,22 @@ def lacking(frame: pd.DataFrame, level: str) -> dict[int, list[float]]:
     return {seed: sorted(every - of_seed) for seed, of_seed in levels.items() if of_seed != every}
 
 
+def comparable(frame: pd.DataFrame, level: str) -> pd.DataFrame:
+    """Return the rows in which all seeds have the same levels: those of the levels that every seed has, if they are three or more.
+
+    Fewer levels hardly show an order. Then they are the rows of the seeds that have every level, which may be none.
+    """
+    lack = lacking(frame, level)
+    shared = frame[~frame[level].isin([one for levels in lack.values() for one in levels])]
+    return shared if shared[level].nunique() >= 3 else frame[~frame.seed.isin(lack)]
+
+
 def rank_correlation(frame: pd.DataFrame, level: str) -> tuple[Interval, str]:
     """Return Spearman's rank correlation of the level and the measure, with a 95 % t interval, and the unit.
 
-    It is the mean over the seeds that have every level, or over the episodes of a single such seed; NaN of none.
+    It is the mean over seeds, or over the episodes of a single seed, of what is `comparable`; NaN if nothing is.
     """
-    frame = frame[~frame.seed.isin(lacking(frame, level))]
+    frame = comparable(frame, level)
     if frame.empty:
         return Interval(np.nan, np.nan, np.nan, 0, False), "seeds"
     unit = unit_of(frame)

@@ -13,7 +13,7 @@ IN_WEIGHTS = (
 )
 
 TRADE_OFF = (
-    "In-context learning is ablated by degrees while a metalearned model (of {bases}) is finetuned, and when it is tested. From "
+    "In-context learning is ablated by degrees while a metalearned model is finetuned, and when it is tested (base: {bases}). From "
     "left to right: generalisation, few-shot accuracy on novel items, by the level at the test; learning, accuracy on study "
     "items tested at the level trained at, over updates, a line a level; errors, the training loss, likewise; retention, "
     "accuracy on study items at the end, tested at the highest level trained at. Rule-like tasks, interleaved contexts and "

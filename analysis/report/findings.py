@@ -115,14 +115,16 @@ def of_trade_off(found: TradeOff) -> Iterator[str]:
         ("Retention and the level while training", found.retention, "training_level", "more"),
     ):
         rank, over = tradeoff.rank_correlation(frame, level)
-        n_levels = frame[level].nunique()
+        n_levels = tradeoff.comparable(frame, level)[level].nunique()
         if not rank.n:
-            yield f"{what}: no seed has all {n_levels} levels, so there is no rank correlation."
+            yield f"{what}: seeds have different levels, so there is no rank correlation."
             continue
         told = f"{what}: Spearman's ρ {number(rank.value)} over {n_levels} levels ({interval(rank, over)})"
         yield f"{told}: {_judged(rank, expected)}." if expected else f"{told}."
-    largest = errors.groupby("training_level").value.mean()
-    if largest.idxmax() not in (largest.index.min(), largest.index.max()):
+        if over != found.units:
+            yield f"{what}: that is of one base model, the only one with all levels."
+    largest = tradeoff.comparable(errors, "training_level").groupby("training_level").value.mean()
+    if len(largest) and largest.idxmax() not in (largest.index.min(), largest.index.max()):
         last = f"{number(largest.iloc[-1])} at level {largest.index[-1]:g}"
         yield f"Errors are largest at level {largest.idxmax():g} ({number(largest.max())}), and fall to {last}."
     if found.units == "episodes":

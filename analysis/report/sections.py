@@ -140,7 +140,7 @@ def trade_off(pool: Pool, experiment: str) -> Section | None:
     notes = [f"Levels trained at: {', '.join(f'{level:g}' for level in levels)}."]
     for seed, lacks in tradeoff.lacking(found.retention, "training_level").items():
         named = f"level{'s' * (len(lacks) > 1)} {', '.join(f'{level:g}' for level in lacks)}"
-        notes.append(f"Seed {seed} lacks {named}. Rank correlations are of the seeds that have every level.")
+        notes.append(f"No job of seed {seed} trained at {named}: means there are of fewer seeds.")
     title = f"Trade-off, {experiment.removeprefix('tradeoff_')} · {pool.title}"
     return Section(experiment, title, caption, jobs, picture, tables, notes, [*findings.of_trade_off(found)])
 

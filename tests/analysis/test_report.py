@@ -234,6 +234,23 @@ def test_retention_is_tested_at_a_level_that_every_job_tests(tmp_path, monkeypat
     assert list(found[found.what.str.contains("retention, level")].published) == [""] * 4
 
 
+def test_a_seed_that_lacks_a_level_is_named(tmp_path, monkeypatch):
+    """Two base models; only that of seed 0 was trained at .5 as well."""
+    monkeypatch.chdir(tmp_path)
+    jobs = []
+    for seed, levels in {0: (0, 0.5, 1), 1: (0, 1)}.items():
+        base = synthetic.write(["--preset", "demo", "--n_test", "2", "--pt_cond", "interleaved", "--seed", str(seed)])
+        flags = f"--experiment tradeoff_mask --load_model_from {base} --seed {seed}"
+        jobs += [f"{flags} --ablation_level {level} --out_dir results/of_{seed}_{level}" for level in levels]
+    sections, _ = built(jobs, tmp_path, monkeypatch)
+    section = sections["tradeoff_mask"]
+    assert section.notes[1:] == ["No job of seed 1 trained at level 0.5: means there are of fewer seeds."]
+    told = [sentence.split(":")[0] for sentence in section.findings if "that is of one base model" in sentence]
+    assert told == ["Errors (mean training loss) and the level while training", "Retention and the level while training"]
+    for base in (0, 1):
+        assert f"seeds_0{base}" in section.caption
+
+
 def report(*arguments, cwd):
     command = [sys.executable, "-m", "analysis.report", *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"})

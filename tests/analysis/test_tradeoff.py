@@ -136,10 +136,18 @@ def test_a_seed_that_lacks_a_level_has_no_rank_correlation():
     assert tradeoff.lacking(frame, "level") == {2: [0, 4]}
     found, over = tradeoff.rank_correlation(frame, "level")
     assert (found.value, found.n, over) == (pytest.approx(1.0), 2, "episodes")
-    frame = frame[(frame.seed == 2) | (frame.level != 8)]
-    assert tradeoff.lacking(frame, "level") == {2: [0, 4], 3: [8]}
-    found, over = tradeoff.rank_correlation(frame, "level")
+    uneven = frame[(frame.seed == 2) | (frame.level != 8)]
+    assert tradeoff.lacking(uneven, "level") == {2: [0, 4], 3: [8]}
+    found, over = tradeoff.rank_correlation(uneven, "level")
     assert (math.isnan(found.value), found.n, over) == (True, 0, "seeds")
+
+
+def test_a_level_more_of_one_seed_costs_no_other_seed_its_place():
+    rows = [(seed, level, 0, level / 8) for seed, levels in {1: [0, 4, 8], 2: [0, 2, 4, 8]}.items() for level in levels]
+    frame = pd.DataFrame(rows, columns=["seed", "level", "episode", "value"])
+    assert set(tradeoff.comparable(frame, "level").level) == {0, 4, 8}
+    found, over = tradeoff.rank_correlation(frame, "level")
+    assert (found.value, found.n, over) == (pytest.approx(1.0), 2, "seeds")
 
 
 def table_of(accuracy, test_levels):

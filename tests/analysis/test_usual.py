@@ -70,6 +70,17 @@ def test_our_seeds_are_those_of_the_samples():
     pd.testing.assert_frame_equal(make_usual.rows(folders), pd.read_csv(usual.OURS))
 
 
+def test_no_table_is_made_of_doubles_or_of_nothing(tmp_path):
+    (folder, *_) = sorted((ROOT / "results/sample").glob("demo_*_icl_iwl/unrotated_blocked/seed_*"))
+    for folders, why in (
+        ([folder, folder], "a seed is in two jobs"),
+        ([], "no finished job"),
+        ([tmp_path / "x"], "does not exist"),
+    ):
+        with pytest.raises(SystemExit, match=why):
+            make_usual.rows(folders)
+
+
 @pytest.mark.parametrize("task", sorted(pd.read_csv(usual.OURS).task.unique()))
 def test_a_job_of_the_demo_stands_beside_our_seeds_of_it(task):
     """Computed again from the table."""

@@ -42,7 +42,7 @@ def plot_trade_off(found: TradeOff, path: Path, published: tuple[Means, Means] =
         highest = f"tested at level {found.retention_level:g}"
         _bars(axes[3], found.retention, "training_level", [colors[level] for level in levels], published[1])
         axes[3].set(title=f"Retention: study items, {highest}", xlabel="level while training\n" + label)
-        of = f"mean and 95 % t interval over {'at most ' if found.is_uneven else ''}{found.n_units} {found.units}"
+        of = f"mean and 95 % t interval over {found.n_units} {found.units}{', fewer at some levels' if found.is_uneven else ''}"
         style.title(figure, f"{found.task} task{size}, rule-like, interleaved (bars: {of})", 10)
         parts.legend_below(figure, list(axes), 14, title="lines: level while training")
         style.save(figure, path)
