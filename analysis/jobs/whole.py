@@ -71,8 +71,9 @@ def _check_finetuning(job: Job, name: str, path: Path, rows: pd.DataFrame) -> No
 def _check_generated(job: Job, path: Path, rows: pd.DataFrame, accuracy: pd.DataFrame) -> None:
     """Raise BadTable unless each question that was counted has a row of what was generated. A job handed on may lack the table."""
     counted = accuracy[accuracy.scoring == "generate"]
-    n_items = counted.groupby(["rotation", "context_curriculum", "episode"], observed=True).n_queries.sum().max()
-    check_product(path, rows, _asked(job) | {"item": range(int(n_items))})
+    of_question = counted.groupby(["rotation", "context_curriculum", "episode"], observed=True).n_queries.sum()
+    n_items = int(of_question.max()) if len(counted) else 0  # a job that generates nothing has an empty table
+    check_product(path, rows, _asked(job) | {"item": range(n_items)})
 
 
 def _asked(job: Job) -> dict[str | tuple[str, str], Sequence[Any]]:
