@@ -33,7 +33,7 @@ def match(weights: Weights, model: LlamaConfig) -> None:
 
 
 def look_back(
-    weights: Weights, model: LlamaConfig, scale: float, component: np.ndarray, places: Sequence[int], share: bool = False
+    weights: Weights, model: LlamaConfig, scale: float, component: np.ndarray, places: Sequence[int], share: bool
 ) -> None:
     """Make the first layer's heads look back by as many tokens as `places` has, in turn, and match in the layers above.
 
