@@ -14,6 +14,7 @@ from data import Encoder, Episodes, finetuning_batch, group_names
 from engine.attention import Weights
 from engine.ensemble import Batch, Ensemble, check_finite
 from flags import conditions
+from runs.checkpoint import Damaged
 from test import count_correct, count_correct_ablated
 
 if TYPE_CHECKING:
@@ -115,16 +116,17 @@ class Finetuning:
         self.step += 1
 
     def _batch(self, context: np.ndarray, queries: np.ndarray, answers: np.ndarray) -> Batch:
-        """The batch of an update, ablated if that is asked for, each query in a way of its own.
+        """The batch of an update, ablated if that is asked for, each query in a way of its own unless all ways are alike.
 
         context [N, 1, C], queries [N, 1, K, L], answers [N, 1, K, T]
         """
         changed = {}
         if self.ablation and self.config.ablation_level:
-            alone = queries.swapaxes(1, 2)  # [N, K, 1, L]: each query has a variant of its own
-            draws = self.ablation.draw_all(alone.shape[1], self._keys("ablation"))
-            levels = np.full(alone.shape[1], self.config.ablation_level)
-            context, queries, changed = self.ablation.batch(context[:, 0], alone, draws, levels)
+            if not self.config.ablates_items_alike:
+                queries = queries.swapaxes(1, 2)  # [N, K, 1, L]: each query has a variant of its own
+            draws = self.ablation.draw_all(queries.shape[1], self._keys("ablation"))
+            levels = np.full(queries.shape[1], self.config.ablation_level)
+            context, queries, changed = self.ablation.batch(context[:, 0], queries, draws, levels)
             answers = answers.reshape(*queries.shape[:3], -1)
         if self.config.attention_dropout:
             changed["factors"] = attention_dropout(
@@ -168,7 +170,8 @@ class Finetuning:
     def state(self) -> tuple[Weights, dict]:
         """Return what `restore` needs: tensors, and JSON values."""
         losses = {"loss_sum": self.loss_sum.tolist(), "loss_count": self.loss_count}
-        return self.ensemble.state(), {"phase": "finetuning", "ensemble": self.index, "step": self.step, **losses}
+        place = {"ensemble": self.index, "first_member": astuple(self.members[0]), "step": self.step}
+        return self.ensemble.state(), {"phase": "finetuning", **place, **losses}
 
     def restore(self, tensors: Weights, state: dict) -> None:
         """Resume exactly where `state` was taken."""
@@ -189,6 +192,8 @@ def finetune(
     ensembles = plan(config)
     state = recorder.state if recorder.state.get("phase") == "finetuning" else {"ensemble": 0, "step": 0}
     first = state["ensemble"]
+    if state["step"] and not _is_of_plan(state, recorder.tensors, ensembles):
+        raise Damaged("another version of the program began it, and grouped its models otherwise; pass --no_resume to start anew")
     done = first * config.n_finetuning_steps + state["step"]
     recorder.start("finetuning", len(ensembles) * config.n_finetuning_steps, done)
     for index, members in list(enumerate(ensembles))[first:]:
@@ -198,3 +203,13 @@ def finetune(
         if index == first and state["step"]:
             run.restore(recorder.tensors, state)
         run.run(recorder)
+
+
+def _is_of_plan(state: dict, tensors: Weights, ensembles: list[list[Member]]) -> bool:
+    """Return whether a saved state is of the ensemble that it names. Resumed in another, a job would lack rows."""
+    if state["ensemble"] >= len(ensembles):
+        return False
+    members = ensembles[state["ensemble"]]
+    first = state.get("first_member", list(astuple(members[0])))  # states of earlier versions lack it
+    sizes = {len(tensor) for name, tensor in tensors.items() if name.startswith("parameter/")}
+    return first == list(astuple(members[0])) and sizes == {len(members)}

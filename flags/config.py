@@ -226,7 +226,13 @@ class Config:
     @property
     def trains_on_own_contexts(self) -> bool:
         """Return True if an ablation gives each item of an update a context of its own."""
-        return bool(self.ablation and self.ablation_level and ABLATIONS[self.ablation].own_contexts)
+        own_contexts = bool(self.ablation and self.ablation_level and ABLATIONS[self.ablation].own_contexts)
+        return own_contexts and not self.ablates_items_alike
+
+    @property
+    def ablates_items_alike(self) -> bool:
+        """Return True if all items of an update meet the same ablated context: nothing of it is left, whatever is drawn."""
+        return bool(self.ablation and ABLATIONS[self.ablation].is_bounded and self.ablation_level == 1)
 
     @property
     def is_sweep(self) -> bool:

@@ -179,6 +179,19 @@ def test_company_changes_no_draw(kind, tmp_path):
     assert [float(row[-1]) for row in found] == pytest.approx([float(row[-1]) for row in expected], rel=1e-3)
 
 
+@pytest.mark.parametrize("task", ["grid", "category"])
+@pytest.mark.parametrize("kind", ["mask", "bernoulli"])
+def test_items_share_a_context_of_which_nothing_is_left(task, kind, tmp_path):
+    """At level 1 no draw matters. Just below it every draw of these hides as much, and each item has a variant of its own."""
+    of_level = {}
+    for level in ("1", "0.9999999"):
+        flags = f"--ablation {kind} --ablation_level {level} --test_ablation_level_num 1 --max_members 1000"
+        of_level[level], _ = losses_of(task, flags, tmp_path / level, slice(0, 3))
+    shared, own = ([line.split(",") for line in found.decode().splitlines()[1:]] for found in of_level.values())
+    assert [row[:-1] for row in shared] == [row[:-1] for row in own]
+    assert [float(row[-1]) for row in shared] == pytest.approx([float(row[-1]) for row in own], rel=1e-3)
+
+
 @pytest.mark.parametrize("kind", ["mask", "gaussian", "bernoulli"])
 def test_no_two_draws_are_the_same(kind):
     """Over members, steps and purposes every key is another; within a batch every query has draws of its own."""

@@ -13,6 +13,7 @@ from engine.attention import answer_logits
 from engine.ensemble import Ensemble
 from finetune import Finetuning, finetune, plan
 from flags.command_line import parse
+from runs.checkpoint import Damaged
 from runs.records import TABLES, Recorder
 from tasks import make_task
 from tests.conftest import TINY, built, configured
@@ -45,7 +46,8 @@ def test_ensembles_share_a_step_curriculum_and_are_bounded():
 def test_hidden_examples_make_smaller_ensembles():
     flags = "--task grid --congruent_only --ablation mask --test_one_rot_cond --max_members 40"  # batches of 5 items
     assert [len(e) for e in plan(configured(f"{flags} --ablation_level 0.2"))] == [8, 2, 8, 2]
-    assert [len(e) for e in plan(configured(f"{flags} --ablation_level 0"))] == [10, 10]
+    for level in (0, 1):  # nothing or everything is hidden: a batch's items share a context
+        assert [len(e) for e in plan(configured(f"{flags} --ablation_level {level}"))] == [10, 10]
 
 
 @pytest.mark.parametrize("curriculum", ["blocked", "interleaved"])
@@ -221,3 +223,37 @@ def test_every_member_starts_from_its_seeds_weights_with_finetunings_own_optimis
     by_hand.close()
     for name in ("finetune_loss.csv", "finetune_accuracy.csv"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "by_hand" / name).read_bytes(), name
+
+
+def test_a_job_whose_models_were_grouped_otherwise_does_not_resume(tmp_path):
+    """An earlier version may have made other ensembles with the same flags: resumed in them, a job would lack rows in silence."""
+    flags = "--congruent_only --test_one_rot_cond --n_test 5 --step_cond interleaved --n_blocks 1 --n_steps_per_block 4"
+    plans = {size: configured(f"{TINY['grid']} {flags} --max_members {size}") for size in (2, 4, 10)}
+    assert [[len(e) for e in plan(config)] for config in plans.values()] == [[2, 2, 1], [4, 1], [5]]
+    encoder = Encoder(plans[2], make_task(plans[2]))
+    model = built(plans[2], encoder)
+    weights = models.draw_weights(model, 0, 0.1)
+
+    def job():
+        return Recorder(tmp_path / "job", {}, {}, {}, save_minutes=10)
+
+    begun = job()
+    begun.start("finetuning", 12, 0)
+    for index, members in enumerate(plan(plans[2])[:2]):
+        run = Finetuning(plans[2], encoder, members, Ensemble(model, [weights] * 2, 0.01, False, torch.device("cpu")), index)
+        if index == 0:
+            run.run(begun)
+    run._update(0, 0, "all")
+    begun.save(*run.state())
+    begun.close()
+    for size in (4, 10):  # another number of models at this place, and no such place
+        with pytest.raises(Damaged, match="grouped its models otherwise"):
+            finetune(plans[size], encoder, model, lambda *_: weights, job(), torch.device("cpu"))
+    moved = job()
+    moved.state["first_member"][-1] += 1  # as many models, and others
+    with pytest.raises(Damaged, match="grouped its models otherwise"):
+        finetune(plans[2], encoder, model, lambda *_: weights, moved, torch.device("cpu"))
+    resumed = job()
+    finetune(plans[2], encoder, model, lambda *_: weights, resumed, torch.device("cpu"))
+    resumed.close()
+    assert sorted(pd.read_csv(resumed.folder / "finetune_accuracy.csv").episode.unique()) == [0, 1, 2, 3, 4]

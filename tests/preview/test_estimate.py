@@ -17,12 +17,12 @@ def works_of(flags):
     return _finetuning(config, encoder.episodes(0, "test", "unrotated", "blocked", 1))
 
 
-@pytest.mark.parametrize(("kind", "level"), [("mask", 0.2), ("mask", 0.0), ("gaussian", 0.2)])
+@pytest.mark.parametrize(("kind", "level"), [("mask", 0.2), ("mask", 0.0), ("mask", 1.0), ("gaussian", 0.2)])
 def test_finetuning_counts_every_member_and_every_context(kind, level):
     """Ten members of each curriculum, and 20 updates of five items; where items are hidden, each has a context of its own, and
     40 // 5 members are trained at once. Two tests of 25 queries; ten levels above 0, four draws each."""
     works = works_of(f"--ablation {kind} --ablation_level {level}")
-    hides = kind == "mask" and level
+    hides = kind == "mask" and 0 < level < 1
     sizes, (contexts, queries) = ((8, 2), (5, 1)) if hides else ((10,), (1, 5))
     of_levels = (40, 25) if kind == "mask" else (1, 1000)
     assert works == [
