@@ -34,12 +34,39 @@ class Attended:
         self.used = self.weights if factors is None else self.weights * factors
         self.read = torch.bmm(value, self.used.mT)
 
-    def backward(self, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradients of query, key and value."""
+    def backward(self, gradient: Tensor, noise: _Noise | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients of query, key and value. noise: what was found beside the values."""
         of_used = torch.bmm(gradient.mT, self.value)
+        if noise is not None:
+            noise.add_to_weights(of_used, gradient)
         of_used = of_used if self.factors is None else of_used.mul_(self.factors)
         of_scores = softmax_back(of_used, self.weights)
         return torch.bmm(self.key, of_scores.mT), torch.bmm(self.query, of_scores), torch.bmm(gradient, self.used)
+
+
+class _Noise:
+    """Noise [M, A, C, D] that queries find in A variants of the context, of K / A queries each.
+
+    It is read apart from the context's values, which all variants share, so that no variant needs a copy of keys and values.
+    Weights of queries with R rows, in n bundles, are [M·n, K·R / n, S].
+    """
+
+    def __init__(self, noise: Tensor):
+        self.shape, self.noise = noise.shape, noise.flatten(0, 1)
+
+    def read(self, weights: Tensor) -> Tensor:
+        """Return what these weights find, [M, D, K·R]; their first C columns are those of the context."""
+        found = torch.bmm(self._of_variants(weights), self.noise)
+        return found.unflatten(0, self.shape[:2]).flatten(1, 2).mT
+
+    def add_to_weights(self, of_weights: Tensor, gradient: Tensor) -> None:
+        """Add to the gradient of the weights what comes from that of what was read, [M·n, D, K·R / n]."""
+        rows = gradient.mT.reshape(len(self.noise), -1, self.shape[3])
+        self._of_variants(of_weights).add_(torch.bmm(rows, self.noise.mT))
+
+    def _of_variants(self, weights: Tensor) -> Tensor:
+        """View [M·n, K·R / n, S] as [M·A, K·R / A, C]."""
+        return weights.view(len(self.noise), -1, weights.shape[2])[:, :, : self.shape[2]]
 
 
 class AmongContext:
@@ -96,9 +123,8 @@ class OfQueries:
     ):
         n_rows, length = future.shape
         n_queries = query.shape[2] // n_rows
-        keep, noise = (None if x is None else x.mT for x in (keep, noise))
-        self.n_context, self.keep = n_context, keep
-        self.n_variants = next((x.shape[1] for x in (keep, noise) if x is not None), 1)
+        self.n_context, self.keep = n_context, None if keep is None else keep.mT
+        self.n_variants = 1 if keep is None else keep.shape[1]
         size = 1 if factors is not None else _bundle(n_queries // self.n_variants, length)
         self.n_bundles = n = n_queries // size
         hides = _hides(future, size)
@@ -106,14 +132,16 @@ class OfQueries:
             to_context = bias.expand(-1, -1, len(hides), -1)
             hides = torch.cat([to_context, hides.expand(len(bias), 1, -1, -1)], dim=3)
             hides = hides if n == 1 else hides.repeat_interleave(n, 0)
-        if n > 1 or self.n_variants > 1 or noise is not None or keep is not None:
+        if n > 1 or keep is not None:
             key = self._of_bundles(key[:, None, :, :n_context], key)
             found = value[:, None, :, :n_context]
-            found = found if keep is None else found * keep
-            value = self._of_bundles(found if noise is None else found + noise, value)
+            value = self._of_bundles(found if self.keep is None else found * self.keep, value)
         factors = None if factors is None else factors.unflatten(1, (n, -1)).flatten(0, 1)
         self.attended = Attended(_apart(query, n), key, value, hides, factors)
         self.read = _together(self.attended.read, n)
+        self.noise = None if noise is None else _Noise(noise.to(value.dtype))
+        if self.noise is not None:
+            self.read = self.read + self.noise.read(self.attended.used)
 
     def _of_bundles(self, of_context: Tensor, x: Tensor) -> Tensor:
         """Join what each bundle sees: of_context [M, 1 or A, D, C], and its own of x [M, D, C + K·L] → [M·n, D, C + own]."""
@@ -124,7 +152,7 @@ class OfQueries:
 
     def backward(self, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Gradients of query, key and value."""
-        q, k, v = self.attended.backward(_apart(gradient, self.n_bundles))
+        q, k, v = self.attended.backward(_apart(gradient, self.n_bundles), self.noise)
         return _together(q, self.n_bundles), self._summed(k, None), self._summed(v, self.keep)
 
     def _summed(self, x: Tensor, keep: Tensor | None) -> Tensor:
