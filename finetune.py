@@ -92,7 +92,7 @@ class Finetuning:
         while self.step < self.n_steps:
             block, step_in_block = divmod(self.step, self.config.n_steps_per_block)
             trained = self.groups[block % len(self.groups)] if self.members[0].step_curriculum == "blocked" else "all"
-            self._update(block, step_in_block, trained)
+            self.update(block, step_in_block, trained)
             at_block_end = step_in_block + 1 == self.config.n_steps_per_block
             if self.step % LOSS_EVERY == 0 or at_block_end:
                 self._write_losses(recorder, block, trained)
@@ -102,7 +102,8 @@ class Finetuning:
             if recorder.save_due():
                 recorder.save(*self.state())
 
-    def _update(self, block: int, step_in_block: int, trained: str) -> None:
+    def update(self, block: int, step_in_block: int, trained: str) -> None:
+        """Make an update of every member, on items of the group `trained`, or of all groups."""
         chosen = []
         for m, episode in zip(self.members, self.episodes, strict=True):
             subset = episode.subset[0]

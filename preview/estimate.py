@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 import numpy as np
@@ -15,7 +17,7 @@ import models
 from data import Encoder, Episodes, n_batches, packs_per_batch
 from engine.batch import TOKENS, Batch
 from engine.ensemble import Ensemble
-from finetune import plan
+from finetune import Finetuning, plan
 from flags.ablations import ABLATIONS
 from flags.config import Config
 from flags.stages import Stage, stages_of
@@ -25,7 +27,10 @@ GIB = 2**30
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """A kind of forward pass, done `times` times: N members, B contexts each, K queries on each."""
+    """A kind of forward pass, done `times` times: N members, B contexts each, K queries on each.
+
+    finetunes: the step curriculum, of an update of finetuning; else nothing.
+    """
 
     what: str
     times: int
@@ -33,6 +38,7 @@ class Work:
     contexts: int
     queries: int
     trains: bool
+    finetunes: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +72,7 @@ def estimate(config: Config, encoder: Encoder, model: PreTrainedModel, device: t
 
     Time is extrapolated from a few small steps of this model on this machine, so it takes some seconds to make.
     """
+    load = os.getloadavg()[0]  # of the minute before, so hardly its own
     stages, last = stages_of(config), Setting(config, encoder, model, device)
     settings = [Setting.of_stage(stage, encoder, device) for stage in stages[:-1]] + [last]
     works = [(setting, work) for stage, setting in zip(stages, settings, strict=True) for work in _metalearning(stage, setting)]
@@ -76,7 +83,7 @@ def estimate(config: Config, encoder: Encoder, model: PreTrainedModel, device: t
         f"Model: {last.n_parameters:,} parameters, vocabulary {encoder.vocab_size:,}",
         f"Sequence: {last.episode.context.shape[1]} tokens of context, {last.episode.queries.shape[2]} of a query",
         "",
-        f"{'work':<20}{'times':>10}{'members':>9}{'contexts':>10}{'queries':>9}{'tokens':>10}{'time':>17}{'memory':>11}",
+        f"{'work':<20}{'times':>10}{'members':>9}{'contexts':>10}{'queries':>9}{'tokens':>10}{'time':>19}{'memory':>11}",
     ]
     total = 0.0
     for setting, work in works:
@@ -85,7 +92,7 @@ def estimate(config: Config, encoder: Encoder, model: PreTrainedModel, device: t
         total += seconds
         lines.append(
             f"{work.what:<20}{work.times:>10,}{work.members:>9}{work.contexts:>10}{work.queries:>9}{_short(tokens):>10}"
-            f"{timedelta(seconds=round(seconds))!s:>17}{_bytes(work, setting) / GIB:>7.2f} GiB"
+            f"{timedelta(seconds=round(seconds))!s:>19}{_bytes(work, setting) / GIB:>7.2f} GiB"
         )
     notes = []
     if config.stages:
@@ -95,6 +102,10 @@ def estimate(config: Config, encoder: Encoder, model: PreTrainedModel, device: t
     if config.restarts and config.n_epochs:
         notes.append(f"with one start a seed, of {1 + config.restarts} at most (--restarts)")
     ending = f"; {', '.join(notes)}" if notes else ""
+    threads = torch.get_num_threads()
+    if device.type == "cpu" and load + threads > (os.cpu_count() or 1) + 0.5:
+        advice = " Beside other programs, try --threads 1." if threads > 1 else ""
+        lines += ["", f"This machine was busy (load {load:.1f}). Alone the job is faster.{advice}"]
     return "\n".join([*lines, "", f"About {timedelta(seconds=round(total))} in all on this machine ({device.type}){ending}."])
 
 
@@ -134,7 +145,7 @@ def _finetuning(config: Config, episode: Episodes) -> list[Work]:
         contexts, queries = (batch, 1) if config.trains_on_own_contexts else (1, batch)
         n_tests = 1 + config.n_finetuning_steps // config.finetune_test_every
         works += [
-            Work(f"{curriculum[:5]}. steps", config.n_finetuning_steps, size, contexts, queries, True),
+            Work(f"{curriculum[:5]}. steps", config.n_finetuning_steps, size, contexts, queries, True, curriculum),
             Work(f"{curriculum[:5]}. tests", n_tests, size, 1, n_queries, False),
         ]
         n_ablated = (len(config.test_levels) - 1) * config.test_repeats
@@ -154,10 +165,22 @@ def _tokens(episode: Episodes, queries: int) -> int:
 
 
 def _seconds(work: Work, setting: Setting) -> float:
-    """The time of one pass, extrapolated from one of at most 4 members and 8 contexts."""
+    """The time of one pass, extrapolated from one of at most 4 members and, unless it finetunes, 8 contexts."""
+    if work.finetunes:
+        call, share = _update(work, setting)
+    else:
+        call, share = _pass(work, setting)
+    call()
+    start = time.perf_counter()
+    for _ in range(2):
+        call()
+    return (time.perf_counter() - start) / 2 / share
+
+
+def _pass(work: Work, setting: Setting) -> tuple[Callable[[], object], float]:
+    """Return a smaller pass, and its share of the work's."""
     members, contexts, episode = min(work.members, 4), min(work.contexts, 8), setting.episode
-    weights = [models.draw_weights(setting.model, 0, 0.02)] * members
-    ensemble = Ensemble(setting.model, weights, 1e-3, setting.encoder.causal, setting.device)
+    ensemble = _ensemble(setting, members)
 
     def repeat(ids: np.ndarray) -> np.ndarray:
         return np.broadcast_to(ids, (members, contexts, *ids.shape[1:]))
@@ -166,12 +189,21 @@ def _seconds(work: Work, setting: Setting) -> float:
     parts = (episode.context, episode.queries[:, chosen], episode.answers[:, chosen])
     batch = Batch.of_arrays(*map(repeat, parts), device=setting.device)
     call = ensemble.step if work.trains else ensemble.correct
-    call(batch)
-    start = time.perf_counter()
-    for _ in range(2):
-        call(batch).sum().item()
-    scale = work.members * work.contexts / (members * contexts)
-    return (time.perf_counter() - start) / 2 * scale
+    return lambda: call(batch).sum().item(), members * contexts / (work.members * work.contexts)
+
+
+def _update(work: Work, setting: Setting) -> tuple[Callable[[], object], float]:
+    """Return an update of fewer members, with all that is drawn for it, and its share of the work's."""
+    config = setting.config
+    members = next(of for of in plan(config) if of[0].step_curriculum == work.finetunes)[: min(work.members, 4)]
+    run = Finetuning(config, setting.encoder, members, _ensemble(setting, len(members)), 0)
+    trained = "all" if work.finetunes == "interleaved" else run.groups[0]
+    return lambda: run.update(0, 0, trained), len(members) / work.members
+
+
+def _ensemble(setting: Setting, members: int) -> Ensemble:
+    weights = [models.draw_weights(setting.model, 0, 0.02)] * members
+    return Ensemble(setting.model, weights, 1e-3, setting.encoder.causal, setting.device)
 
 
 def _bytes(work: Work, setting: Setting) -> float:

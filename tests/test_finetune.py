@@ -243,7 +243,7 @@ def test_a_job_whose_models_were_grouped_otherwise_does_not_resume(tmp_path):
         run = Finetuning(plans[2], encoder, members, Ensemble(model, [weights] * 2, 0.01, False, torch.device("cpu")), index)
         if index == 0:
             run.run(begun)
-    run._update(0, 0, "all")
+    run.update(0, 0, "all")
     begun.save(*run.state())
     begun.close()
     for size in (4, 10):  # another number of models at this place, and no such place

@@ -133,7 +133,7 @@ def test_finetuning(gpu, kind, n_members):
         first.run(recorder)
         assert recorder.tables == {"finetune_loss", "finetune_accuracy"}
         second.restore(*recorder.saved)
-        second._update(1, 0, "B")
+        second.update(1, 0, "B")
         assert {tensor.device for name, tensor in second.ensemble.state().items() if name != "step"} == {GPU}
 
 

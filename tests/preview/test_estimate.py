@@ -26,8 +26,8 @@ def test_finetuning_counts_every_member_and_every_context(kind, level):
     sizes, (contexts, queries) = ((8, 2), (5, 1)) if hides else ((10,), (1, 5))
     of_levels = (40, 25) if kind == "mask" else (1, 1000)
     assert works == [
-        Work(f"{curriculum}. {what}", times, size, *shape, trains)
-        for curriculum in ("block", "inter")
+        Work(f"{curriculum[:5]}. {what}", times, size, *shape, trains, curriculum if trains else "")
+        for curriculum in ("blocked", "interleaved")
         for size in sizes
         for what, times, shape, trains in (
             ("steps", 20, (contexts, queries), True),
@@ -41,8 +41,8 @@ def test_equal_ensembles_are_one_line_and_batches_are_no_larger_than_what_is_tra
     """100 members of a curriculum: two ensembles of 40 and one of 20. Group A has five items, all of them are nine."""
     steps = [work for work in works_of("--n_runs 10 --finetune_bs 7") if work.trains]
     assert steps == [
-        Work(f"{curriculum}. steps", times, size, 1, queries, True)
-        for curriculum, queries in (("block", 5), ("inter", 7))
+        Work(f"{curriculum[:5]}. steps", times, size, 1, queries, True, curriculum)
+        for curriculum, queries in (("blocked", 5), ("interleaved", 7))
         for times, size in ((40, 40), (20, 20))
     ]
 
