@@ -194,7 +194,9 @@ def finetune(
     state = recorder.state if recorder.state.get("phase") == "finetuning" else {"ensemble": 0, "step": 0}
     first = state["ensemble"]
     if state["step"] and not _is_of_plan(state, recorder.tensors, ensembles):
-        raise Damaged("another version of the program began it, and grouped its models otherwise; pass --no_resume to start anew")
+        raise Damaged(
+            f"{recorder.folder}: an earlier version began this job and grouped its models otherwise; pass --no_resume to start anew"
+        )
     done = first * config.n_finetuning_steps + state["step"]
     recorder.start("finetuning", len(ensembles) * config.n_finetuning_steps, done)
     for index, members in list(enumerate(ensembles))[first:]:

@@ -231,8 +231,8 @@ class Config:
 
     @property
     def ablates_items_alike(self) -> bool:
-        """Return True if all items of an update meet the same ablated context: nothing of it is left, whatever is drawn."""
-        return bool(self.ablation and ABLATIONS[self.ablation].is_bounded and self.ablation_level == 1)
+        """Return True if all items of an update meet the same ablated context, as nothing of it is left."""
+        return bool(self.ablation and ABLATIONS[self.ablation].leaves_nothing and self.ablation_level == 1)
 
     @property
     def is_sweep(self) -> bool:

@@ -23,6 +23,7 @@ from flags.config import Config
 from flags.stages import Stage, stages_of
 
 GIB = 2**30
+MARGIN = 0.9  # load that is more than the job's own start and another `--dry_run` make
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +73,7 @@ def estimate(config: Config, encoder: Encoder, model: PreTrainedModel, device: t
 
     Time is extrapolated from a few small steps of this model on this machine, so it takes some seconds to make.
     """
-    load = os.getloadavg()[0]  # of the minute before, so hardly its own
+    load = os.getloadavg()[0] if device.type == "cpu" else 0.0  # of the minute before, so hardly its own
     stages, last = stages_of(config), Setting(config, encoder, model, device)
     settings = [Setting.of_stage(stage, encoder, device) for stage in stages[:-1]] + [last]
     works = [(setting, work) for stage, setting in zip(stages, settings, strict=True) for work in _metalearning(stage, setting)]
@@ -103,9 +104,9 @@ def estimate(config: Config, encoder: Encoder, model: PreTrainedModel, device: t
         notes.append(f"with one start a seed, of {1 + config.restarts} at most (--restarts)")
     ending = f"; {', '.join(notes)}" if notes else ""
     threads = torch.get_num_threads()
-    if device.type == "cpu" and load + threads > (os.cpu_count() or 1) + 0.5:
+    if load + threads > (os.cpu_count() or 1) + MARGIN:
         advice = " Beside other programs, try --threads 1." if threads > 1 else ""
-        lines += ["", f"This machine was busy (load {load:.1f}). Alone the job is faster.{advice}"]
+        lines += ["", f"This machine was busy (load {load:.1f}). Alone the job would be faster.{advice}"]
     return "\n".join([*lines, "", f"About {timedelta(seconds=round(total))} in all on this machine ({device.type}){ending}."])
 
 

@@ -228,6 +228,21 @@ def watched(ensemble):
     return trained, asked
 
 
+@pytest.mark.parametrize(("kind", "name", "axis"), [("mask", "bias", 1), ("bernoulli", "keep", 4), ("gaussian", "noise", 4)])
+def test_an_update_has_one_variant_only_where_nothing_is_left(kind, name, axis):
+    """Noise of level 1 leaves something, and zeroed values of level .5 as well."""
+    n_variants = {}
+    for level in (0.5, 1):
+        config = configured(f"{TINY['grid']} --ablation {kind} --ablation_level {level} --max_members 1000 --finetune_bs 5")
+        encoder = Encoder(config, make_task(config))
+        model, members = built(config, encoder), plan(config)[0][:2]
+        run = Finetuning(config, encoder, members, Ensemble(model, [models.draw_weights(model, 0, 0.1)] * 2, 0.01, False, CPU), 0)
+        trained, _ = watched(run.ensemble)
+        run.update(0, 0, "A")
+        n_variants[level] = trained[0][name].shape[axis]
+    assert n_variants == {0.5: 5, 1: 5 if kind == "gaussian" else 1}
+
+
 @pytest.mark.parametrize(("kind", "name"), [("gaussian", "noise"), ("bernoulli", "keep"), ("dropout", "factors")])
 def test_every_update_and_every_test_meets_draws_of_its_own(kind, name, tmp_path):
     """No layer and head of any member has the same disturbance in two updates, for two queries, or in training and in a test."""

@@ -20,6 +20,7 @@ from analysis.statistics.effects import Interval, interval, of_values, unit_of
 from tasks import chance
 
 PER_EPISODE = ["seed", "episode"]
+FEWEST_LEVELS = 3  # that a rank correlation is of
 
 
 @dataclass(frozen=True)
@@ -120,11 +121,13 @@ def lacking(frame: pd.DataFrame, level: str) -> dict[int, list[float]]:
 def comparable(frame: pd.DataFrame, level: str) -> pd.DataFrame:
     """Return the rows in which all seeds have the same levels: those of the levels that every seed has, if they are three or more.
 
-    Fewer levels hardly show an order. Then they are the rows of the seeds that have every level, which may be none.
+    Else they are the rows of the seeds that have every level. There are none if these are fewer than three levels: two are
+    always in order.
     """
     lack = lacking(frame, level)
     shared = frame[~frame[level].isin([one for levels in lack.values() for one in levels])]
-    return shared if shared[level].nunique() >= 3 else frame[~frame.seed.isin(lack)]
+    found = shared if shared[level].nunique() >= FEWEST_LEVELS else frame[~frame.seed.isin(lack)]
+    return found if found[level].nunique() >= FEWEST_LEVELS else found.iloc[:0]
 
 
 def rank_correlation(frame: pd.DataFrame, level: str) -> tuple[Interval, str]:

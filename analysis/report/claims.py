@@ -124,7 +124,8 @@ def _trade_off(pool: Pool, experiment: str, found: tradeoff.TradeOff) -> Iterato
         line = _line(4, "effect", f"{label}: rank correlation with the level", rank, over, expected)
         if name == "retention" and len(found.unfinished()):
             line["holds"] += ", of unfinished learning"
-        yield {**line, "published": shown}
+        if rank.n:
+            yield {**line, "published": shown}
         for row in effects.of_values(frame, [column]).itertuples():
             level = round(float(getattr(row, column)), 6)
             line = _line(4, "mean", f"{label}, level {level:g}", effects.of_row(row, row.mean), row.over)

@@ -117,7 +117,7 @@ def of_trade_off(found: TradeOff) -> Iterator[str]:
         rank, over = tradeoff.rank_correlation(frame, level)
         n_levels = tradeoff.comparable(frame, level)[level].nunique()
         if not rank.n:
-            yield f"{what}: seeds have different levels, so there is no rank correlation."
+            yield f"{what}: fewer than three levels can be compared, so there is no rank correlation."
             continue
         told = f"{what}: Spearman's ρ {number(rank.value)} over {n_levels} levels ({interval(rank, over)})"
         yield f"{told}: {_judged(rank, expected)}." if expected else f"{told}."

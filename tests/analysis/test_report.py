@@ -251,6 +251,17 @@ def test_a_seed_that_lacks_a_level_is_named(tmp_path, monkeypatch):
         assert f"seeds_0{base}" in section.caption
 
 
+def test_two_levels_have_no_rank_correlation(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    base = synthetic.write(["--preset", "demo", "--n_test", "2", "--pt_cond", "interleaved"])
+    sections, found = built(
+        [f"--experiment tradeoff_mask --load_model_from {base} --ablation_level {n}" for n in (0, 1)], tmp_path, monkeypatch
+    )
+    told = [sentence.split(":")[0] for sentence in sections["tradeoff_mask"].findings if "no rank correlation" in sentence]
+    assert told == ["Errors (mean training loss) and the level while training", "Retention and the level while training"]
+    assert list(found[found.what.str.contains("rank")].what) == ["trade-off, mask, generalisation: rank correlation with the level"]
+
+
 def report(*arguments, cwd):
     command = [sys.executable, "-m", "analysis.report", *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"})

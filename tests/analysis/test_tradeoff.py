@@ -142,6 +142,14 @@ def test_a_seed_that_lacks_a_level_has_no_rank_correlation():
     assert (math.isnan(found.value), found.n, over) == (True, 0, "seeds")
 
 
+def test_two_levels_are_no_rank_correlation():
+    """They are always in order: of noise alone each seed would have 1 or −1."""
+    rows = [(seed, level, 0, level / 8) for seed in (1, 2) for level in (0, 4, 8)]
+    frame = pd.DataFrame(rows, columns=["seed", "level", "episode", "value"])
+    assert tradeoff.rank_correlation(frame, "level")[0].n == 2
+    assert tradeoff.rank_correlation(frame[frame.level != 4], "level")[0].n == 0
+
+
 def test_a_level_more_of_one_seed_costs_no_other_seed_its_place():
     rows = [(seed, level, 0, level / 8) for seed, levels in {1: [0, 4, 8], 2: [0, 2, 4, 8]}.items() for level in levels]
     frame = pd.DataFrame(rows, columns=["seed", "level", "episode", "value"])

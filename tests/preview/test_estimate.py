@@ -37,6 +37,18 @@ def test_finetuning_counts_every_member_and_every_context(kind, level):
     ]
 
 
+@pytest.mark.parametrize("flags", ["--ablation mask --ablation_level 0.5", "--ablation gaussian --ablation_level 1", ""])
+def test_a_busy_machine_is_named(flags, monkeypatch):
+    """The load is that of the minute before, which a test cannot make; all else is computed."""
+    for load in (0.0, 50.0):
+        monkeypatch.setattr("os.getloadavg", lambda load=load: (load, 0.0, 0.0))
+        config, encoder = configured(f"{FLAGS} {flags} --n_epochs 0"), encoded(f"{FLAGS} {flags} --n_epochs 0")
+        model = Setting.of_stage(stages_of(config)[-1], encoder, torch.device("cpu")).model
+        text = estimate(config, encoder, model, torch.device("cpu"))
+        assert ("This machine was busy (load 50.0)." in text) == (load > 0)
+        assert "\ninter. steps " in text
+
+
 def test_equal_ensembles_are_one_line_and_batches_are_no_larger_than_what_is_trained():
     """100 members of a curriculum: two ensembles of 40 and one of 20. Group A has five items, all of them are nine."""
     steps = [work for work in works_of("--n_runs 10 --finetune_bs 7") if work.trains]
