@@ -91,7 +91,7 @@ class Finetuning:
             recorder.tick(0)
         while self.step < self.n_steps:
             block, step_in_block = divmod(self.step, self.config.n_steps_per_block)
-            trained = self.groups[block % len(self.groups)] if self.members[0].step_curriculum == "blocked" else "all"
+            trained = self.trained_in(block)
             self.update(block, step_in_block, trained)
             at_block_end = step_in_block + 1 == self.config.n_steps_per_block
             if self.step % LOSS_EVERY == 0 or at_block_end:
@@ -101,6 +101,10 @@ class Finetuning:
             recorder.tick()
             if recorder.save_due():
                 recorder.save(*self.state())
+
+    def trained_in(self, block: int) -> str:
+        """Return the group that a block trains, or "all"."""
+        return self.groups[block % len(self.groups)] if self.members[0].step_curriculum == "blocked" else "all"
 
     def update(self, block: int, step_in_block: int, trained: str) -> None:
         """Make an update of every member, on items of the group `trained`, or of all groups."""

@@ -17,33 +17,6 @@ ROWS = 64  # of the context's scores are made at once, at most: earlier rows nee
 OWN = 64  # positions of queries that are asked together, at most; each sees its own alone, so more of them would be wasted
 
 
-class Attended:
-    """Attention softmax(queryᵀ key + bias) · factors, applied to value: query [M, D, R], key and value [M, D, S] → [M, D, R].
-
-    bias is [R, S'], for the last S' columns, or [B, 1, R, S] for B sequences of M / B heads; factors are None or [M, R, S].
-    """
-
-    def __init__(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor, factors: Tensor | None):
-        self.query, self.key, self.value, self.factors = query, key, value, factors
-        scores = torch.bmm(query.mT, key)
-        if bias.dim() == 2:
-            scores[:, :, -bias.shape[1] :].add_(bias)
-        else:
-            scores.unflatten(0, (len(bias), -1)).add_(bias)
-        self.weights = scores.softmax(-1)
-        self.used = self.weights if factors is None else self.weights * factors
-        self.read = torch.bmm(value, self.used.mT)
-
-    def backward(self, gradient: Tensor, noise: _Noise | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradients of query, key and value. noise: what was found beside the values."""
-        of_used = torch.bmm(gradient.mT, self.value)
-        if noise is not None:
-            noise.add_to_weights(of_used, gradient)
-        of_used = of_used if self.factors is None else of_used.mul_(self.factors)
-        of_scores = softmax_back(of_used, self.weights)
-        return torch.bmm(self.key, of_scores.mT), torch.bmm(self.query, of_scores), torch.bmm(gradient, self.used)
-
-
 class _Noise:
     """Noise [M, A, C, D] that queries find in A variants of the context, of K / A queries each.
 
@@ -52,21 +25,52 @@ class _Noise:
     """
 
     def __init__(self, noise: Tensor):
-        self.shape, self.noise = noise.shape, noise.flatten(0, 1)
+        self.noise = noise.flatten(0, 1)
 
     def read(self, weights: Tensor) -> Tensor:
-        """Return what these weights find, [M, D, K·R]; their first C columns are those of the context."""
-        found = torch.bmm(self._of_variants(weights), self.noise)
-        return found.unflatten(0, self.shape[:2]).flatten(1, 2).mT
+        """Return what these weights find, [M·n, D, K·R / n]; their first C columns are those of the context."""
+        return torch.bmm(self._of_variants(weights), self.noise).view(*weights.shape[:2], -1).mT
 
     def add_to_weights(self, of_weights: Tensor, gradient: Tensor) -> None:
         """Add to the gradient of the weights what comes from that of what was read, [M·n, D, K·R / n]."""
-        rows = gradient.mT.reshape(len(self.noise), -1, self.shape[3])
+        rows = gradient.mT.reshape(len(self.noise), -1, gradient.shape[1])
         self._of_variants(of_weights).add_(torch.bmm(rows, self.noise.mT))
 
     def _of_variants(self, weights: Tensor) -> Tensor:
         """View [M·n, K·R / n, S] as [M·A, K·R / A, C]."""
-        return weights.view(len(self.noise), -1, weights.shape[2])[:, :, : self.shape[2]]
+        return weights.view(len(self.noise), -1, weights.shape[2])[:, :, : self.noise.shape[1]]
+
+
+class Attended:
+    """Attention softmax(queryᵀ key + bias) · factors, applied to value: query [M, D, R], key and value [M, D, S] → [M, D, R].
+
+    bias is [R, S'], for the last S' columns, or [B, 1, R, S] for B sequences of M / B heads; factors are None or [M, R, S].
+    noise, if given, is found beside the values.
+    """
+
+    def __init__(
+        self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor, factors: Tensor | None, noise: _Noise | None = None
+    ):
+        self.query, self.key, self.value, self.factors, self.noise = query, key, value, factors, noise
+        scores = torch.bmm(query.mT, key)
+        if bias.dim() == 2:
+            scores[:, :, -bias.shape[1] :].add_(bias)
+        else:
+            scores.unflatten(0, (len(bias), -1)).add_(bias)
+        self.weights = scores.softmax(-1)
+        self.used = self.weights if factors is None else self.weights * factors
+        self.read = torch.bmm(value, self.used.mT)
+        if noise is not None:
+            self.read.add_(noise.read(self.used))
+
+    def backward(self, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients of query, key and value."""
+        of_used = torch.bmm(gradient.mT, self.value)
+        if self.noise is not None:
+            self.noise.add_to_weights(of_used, gradient)
+        of_used = of_used if self.factors is None else of_used.mul_(self.factors)
+        of_scores = softmax_back(of_used, self.weights)
+        return torch.bmm(self.key, of_scores.mT), torch.bmm(self.query, of_scores), torch.bmm(gradient, self.used)
 
 
 class AmongContext:
@@ -137,11 +141,9 @@ class OfQueries:
             found = value[:, None, :, :n_context]
             value = self._of_bundles(found if self.keep is None else found * self.keep, value)
         factors = None if factors is None else factors.unflatten(1, (n, -1)).flatten(0, 1)
-        self.attended = Attended(_apart(query, n), key, value, hides, factors)
+        beside = None if noise is None else _Noise(noise.to(value.dtype))
+        self.attended = Attended(_apart(query, n), key, value, hides, factors, beside)
         self.read = _together(self.attended.read, n)
-        self.noise = None if noise is None else _Noise(noise.to(value.dtype))
-        if self.noise is not None:
-            self.read = self.read + self.noise.read(self.attended.used)
 
     def _of_bundles(self, of_context: Tensor, x: Tensor) -> Tensor:
         """Join what each bundle sees: of_context [M, 1 or A, D, C], and its own of x [M, D, C + K·L] → [M·n, D, C + own]."""
@@ -152,7 +154,7 @@ class OfQueries:
 
     def backward(self, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Gradients of query, key and value."""
-        q, k, v = self.attended.backward(_apart(gradient, self.n_bundles), self.noise)
+        q, k, v = self.attended.backward(_apart(gradient, self.n_bundles))
         return _together(q, self.n_bundles), self._summed(k, None), self._summed(v, self.keep)
 
     def _summed(self, x: Tensor, keep: Tensor | None) -> Tensor:

@@ -167,10 +167,7 @@ def _tokens(episode: Episodes, queries: int) -> int:
 
 def _seconds(work: Work, setting: Setting) -> float:
     """The time of one pass, extrapolated from one of at most 4 members and, unless it finetunes, 8 contexts."""
-    if work.finetunes:
-        call, share = _update(work, setting)
-    else:
-        call, share = _pass(work, setting)
+    call, share = _update(work, setting) if work.finetunes else _pass(work, setting)
     call()
     start = time.perf_counter()
     for _ in range(2):
@@ -198,8 +195,7 @@ def _update(work: Work, setting: Setting) -> tuple[Callable[[], object], float]:
     config = setting.config
     members = next(of for of in plan(config) if of[0].step_curriculum == work.finetunes)[: min(work.members, 4)]
     run = Finetuning(config, setting.encoder, members, _ensemble(setting, len(members)), 0)
-    trained = "all" if work.finetunes == "interleaved" else run.groups[0]
-    return lambda: run.update(0, 0, trained), len(members) / work.members
+    return lambda: run.update(0, 0, run.trained_in(0)), len(members) / work.members
 
 
 def _ensemble(setting: Setting, members: int) -> Ensemble:

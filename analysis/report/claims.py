@@ -121,10 +121,10 @@ def _trade_off(pool: Pool, experiment: str, found: tradeoff.TradeOff) -> Iterato
         rank, over = tradeoff.rank_correlation(frame, column)
         theirs = tradeoff.spearman(pd.Series(list(known)), pd.Series(list(known.values()))) if known else np.nan
         shown = "" if np.isnan(theirs) else f"{theirs:.2f}"
-        line = _line(4, "effect", f"{label}: rank correlation with the level", rank, over, expected)
-        if name == "retention" and len(found.unfinished()):
-            line["holds"] += ", of unfinished learning"
         if rank.n:
+            line = _line(4, "effect", f"{label}: rank correlation with the level", rank, over, expected)
+            if name == "retention" and len(found.unfinished()):
+                line["holds"] += ", of unfinished learning"
             yield {**line, "published": shown}
         for row in effects.of_values(frame, [column]).itertuples():
             level = round(float(getattr(row, column)), 6)
